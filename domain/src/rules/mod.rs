@@ -1,0 +1,2 @@
+//! The rules engine: who gets what.
+pub mod definition;
