@@ -11,6 +11,7 @@ pub mod guardrail;
 pub mod ids;
 pub mod metric;
 pub mod position;
+pub mod results;
 pub mod rules;
 pub mod summary;
 pub mod timestamp;

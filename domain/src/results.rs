@@ -1,0 +1,108 @@
+//! What the engine knows of an experiment at a commit, and what an analysis of it shall do.
+//!
+//! `pipeline` fills [`ExperimentSummary`], `stats` reads it: the two meet here and nowhere else.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ExperimentKey, MetricKey, VariantKey};
+use crate::metric::{Direction, MetricKind, MetricRole};
+use crate::summary::Moments;
+use crate::timestamp::Timestamp;
+
+/// One metric in one arm.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct MetricSummary {
+    /// How a user's events become the user's value.
+    pub kind: MetricKind,
+    /// Exposed users with at least one counted event.
+    pub units: u64,
+    /// Mean and centred second moment over all exposed users, those without an event counting as 0.
+    pub moments: Moments,
+}
+
+/// One arm of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ArmSummary {
+    /// The variant.
+    pub variant: VariantKey,
+    /// Users exposed to this variant and to no other.
+    pub exposed: u64,
+    /// Every metric of the experiment, also those that nobody of this arm has an event for.
+    pub metrics: BTreeMap<MetricKey, MetricSummary>,
+}
+
+/// All arms of an experiment at one commit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExperimentSummary {
+    /// The experiment, or the flag with a measured rollout.
+    pub experiment: ExperimentKey,
+    /// Event time up to which it is complete, the watermark of the commit.
+    pub as_of: Timestamp,
+    /// The commit.
+    pub epoch: i64,
+    /// The arms, ordered by variant.
+    pub arms: Vec<ArmSummary>,
+    /// Users seen with more than one variant: left out of every arm.
+    pub crossover_users: u64,
+}
+
+/// What an analysis shall do with one metric.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MetricPlan {
+    /// The metric.
+    pub metric: MetricKey,
+    /// What it is used for.
+    pub role: MetricRole,
+    /// Which way is good.
+    pub direction: Direction,
+}
+
+/// How the error rate is held over all comparisons of an analysis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Correction {
+    /// Each comparison by itself.
+    None,
+    /// The chance of any false discovery (Holm 1979).
+    #[default]
+    Holm,
+    /// The expected share of false discoveries (Benjamini and Hochberg 1995).
+    BenjaminiHochberg,
+}
+
+/// What an analysis shall do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AnalysisPlan {
+    /// The arm that the others are compared with.
+    pub control: VariantKey,
+    /// Planned traffic shares for the sample-ratio check, any positive scale; equal shares when empty.
+    pub weights: BTreeMap<VariantKey, f64>,
+    /// The error rate, between 0 and 1.
+    pub alpha: f64,
+    /// How it is held over comparisons.
+    pub correction: Correction,
+    /// The metrics in the order to show them; every metric of the summary as a goal with `up` when empty.
+    pub metrics: Vec<MetricPlan>,
+    /// The number of users in all at which the anytime-valid interval is to be tightest.
+    pub planned_units: u64,
+}
+
+/// The number of users at which an anytime-valid interval is tightest unless an experiment plans otherwise: a
+/// middle-sized experiment; being wrong by a factor of ten either way widens the interval by about a fifth.
+pub const DEFAULT_PLANNED_UNITS: u64 = 10_000;
+
+impl AnalysisPlan {
+    /// The plan for an experiment that nobody planned: 5 %, Holm, every metric as a goal.
+    pub fn unplanned(control: VariantKey) -> Self {
+        Self {
+            control,
+            weights: BTreeMap::new(),
+            alpha: 0.05,
+            correction: Correction::Holm,
+            metrics: Vec::new(),
+            planned_units: DEFAULT_PLANNED_UNITS,
+        }
+    }
+}
