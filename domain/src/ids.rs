@@ -113,6 +113,18 @@ key_type!(
     FlagKey
 );
 key_type!(
+    /// The key of a segment: a named group of units.
+    SegmentKey
+);
+key_type!(
+    /// The key of a layer, whose experiments exclude each other.
+    LayerKey
+);
+key_type!(
+    /// The key of a holdout: units kept out of every change that names it.
+    HoldoutKey
+);
+key_type!(
     /// The randomization unit: a user, an account, a device.
     UnitId
 );

@@ -17,7 +17,9 @@ pub mod summary;
 pub mod timestamp;
 
 pub use event::{Event, EventKind, Payload, RejectReason};
-pub use ids::{EventName, ExperimentKey, FlagKey, MetricKey, UnitId, VariantKey};
+pub use ids::{
+    EventName, ExperimentKey, FlagKey, HoldoutKey, LayerKey, MetricKey, SegmentKey, UnitId, VariantKey,
+};
 pub use position::{PartitionId, Position, Positions};
 pub use summary::{CrossSums, Moments, Sums};
 pub use timestamp::Timestamp;

@@ -1,6 +1,6 @@
 //! What can go wrong on the way in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A failure of a source, the embedded log or the collector. A bad record is not an error but a
 /// [`Rejection`](crate::Rejection).
@@ -49,6 +49,26 @@ pub enum IngestError {
     /// An earlier write or sync of the log failed, so that what is on disk is not known.
     #[error("the embedded log stopped after a failed write; restart to recover what is durable")]
     LogStopped,
+    /// The disk that holds the embedded log is full; what was being appended is not in the log.
+    #[error("no space is left on the disk of {path}; free some, and sending again will succeed")]
+    DiskFull {
+        /// The segment that could not grow.
+        path: PathBuf,
+    },
+    /// Another process works in the folder.
+    #[error("{path} is in use by another process; stop it or choose another folder")]
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Two inputs have one name and one first line, so that their positions could not be told apart.
+    #[error("{first} and {second} have the same name and the same first line; leave one out or rename it")]
+    SameInput {
+        /// The input named first.
+        first: PathBuf,
+        /// The input named later.
+        second: PathBuf,
+    },
     /// The position of a partition is of another kind than the source's.
     #[error("partition {partition} cannot start at position {position}")]
     BadPosition {
@@ -73,8 +93,20 @@ pub enum IngestError {
 }
 
 impl IngestError {
+    /// A failure of an operation on a file.
+    pub(crate) fn file(action: &'static str, path: &Path, source: std::io::Error) -> Self {
+        Self::File {
+            action,
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+
     /// Whether the same call may succeed later without anybody doing anything.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::LogFull { .. } | Self::Remote { transient: true, .. })
+        matches!(
+            self,
+            Self::LogFull { .. } | Self::DiskFull { .. } | Self::Remote { transient: true, .. }
+        )
     }
 }

@@ -6,9 +6,23 @@
 #![forbid(unsafe_code)]
 
 pub mod batch;
+pub mod collector;
+#[doc(hidden)]
+pub mod conformance;
+pub mod decode;
 pub mod error;
+#[cfg(feature = "kinesis")]
+pub mod kpl;
+pub mod lock;
+pub mod log;
+pub mod metrics;
 pub mod source;
+pub mod sources;
 
 pub use batch::{EventBatch, EventRecord, Rejection, Span};
+pub use collector::{CollectError, CollectReport, CollectRequest, Collector, CollectorSettings};
+pub use decode::{DecodeLimits, decode};
 pub use error::IngestError;
+pub use lock::FolderLock;
+pub use log::{EmbeddedLog, Frame, LogSettings, RecoveryReport};
 pub use source::{RawBatch, RawRecord, Source, SourceEvent};

@@ -12,6 +12,11 @@ pub struct RawRecord {
     pub start: u32,
     /// The number of bytes.
     pub length: u32,
+    /// Why the source could not open the record (a damaged compression, a bomb); `None` for a record to be decoded.
+    ///
+    /// The decoder must not look into such a record: it becomes a dead letter as it is, with
+    /// [`domain::RejectReason::Undecodable`] and this text as its detail.
+    pub undecodable: Option<String>,
 }
 
 /// Consecutive records of one partition, not yet decoded.

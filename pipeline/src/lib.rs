@@ -1,1 +1,33 @@
-//! placeholder
+//! From batches of valid events to committed tables: de-duplication, attribution, windows, summaries, Delta commits.
+//!
+//! [`Pipeline`] runs it all; [`engine::Engine`] is the part that computes. What it promises: every accepted event is in the
+//! `events` table once, and what the other tables say follows from that table alone. It leaves to others: reading bytes
+//! (`ingest`), inference (`stats`), and what to measure (`control`).
+#![forbid(unsafe_code)]
+
+pub mod batch;
+pub mod columns;
+pub mod dedup;
+pub mod engine;
+pub mod error;
+mod event_files;
+pub mod failpoint;
+pub mod history;
+mod housekeeping;
+pub mod lake;
+pub mod measure;
+pub mod names;
+mod reconcile;
+mod recovery;
+mod run;
+pub mod schema;
+pub mod settings;
+pub mod state;
+pub mod store;
+pub mod verify;
+pub mod view;
+mod worker;
+
+pub use error::PipelineError;
+pub use run::Pipeline;
+pub use settings::Settings;

@@ -1,0 +1,92 @@
+//! The commands: one file each.
+
+mod dead_letters;
+mod demo;
+mod generate;
+mod platform;
+mod replay;
+mod results;
+mod serve;
+mod sql;
+mod statistics;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use pipeline::lake::{Lake, Root};
+
+/// An experimentation platform whose heart is a stream engine.
+#[derive(Debug, Parser)]
+#[command(name = "experimently", version, max_term_width = 110, arg_required_else_help = true)]
+pub struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the whole platform: collect events, keep the tables, serve flags and results.
+    Serve(serve::Serve),
+    /// Serve, with simulated products: a true effect, an A/A test, and a harmful flag that is rolled back while you watch.
+    Demo(demo::Demo),
+    /// Run files of events through the whole engine to a committed lake.
+    Replay(replay::Replay),
+    /// Show the analysis of an experiment, from the lake alone.
+    Results(results::Results),
+    /// Recompute all windows and summaries from the events and compare.
+    Verify(verify::Verify),
+    /// Write seeded synthetic events with known truth to standard output.
+    Generate(generate::Generate),
+    /// Run a read-only SQL query over the lake's tables.
+    Sql(sql::Sql),
+    /// Answer statistical requests, JSON lines in and JSON lines out.
+    Stats(statistics::Stats),
+    /// List what was rejected and why.
+    DeadLetters(dead_letters::DeadLetters),
+}
+
+impl Program {
+    /// What is logged unless the environment says otherwise: a server tells its milestones, a command only trouble.
+    pub fn log_default(&self) -> &'static str {
+        match self.command {
+            Command::Serve(_) | Command::Demo(_) => "info,deltalake_core=warn,sqlx=warn,datafusion=warn,buoyant_kernel=warn,delta_kernel=warn",
+            _ => "warn,deltalake_core=error,buoyant_kernel=error,delta_kernel=error",
+        }
+    }
+
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Serve(command) => command.run().await,
+            Command::Demo(command) => command.run().await,
+            Command::Replay(command) => command.run().await,
+            Command::Results(command) => command.run().await,
+            Command::Verify(command) => command.run().await,
+            Command::Generate(command) => command.run(),
+            Command::Sql(command) => command.run().await,
+            Command::Stats(command) => command.run(),
+            Command::DeadLetters(command) => command.run().await,
+        }
+    }
+}
+
+/// Opens the lake of a data folder for reading.
+async fn open_lake(data: &Path) -> anyhow::Result<Lake> {
+    if !data.join("lake").join("events").join("_delta_log").is_dir() {
+        anyhow::bail!("there is no lake in {}; make one with `experimently replay` or `experimently serve`", data.display());
+    }
+    let root = Root::folder(data)?;
+    Lake::open_existing(root).await.with_context(|| format!("cannot open the lake in {}", data.display()))
+}
+
+/// Reads a measurement plan from a JSON file.
+fn read_plan(path: &PathBuf) -> anyhow::Result<domain::metric::MeasurementPlan> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let plan: domain::metric::MeasurementPlan = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not a measurement plan; see docs/definitions.md", path.display()))?;
+    plan.check().with_context(|| format!("{} does not hold together", path.display()))?;
+    Ok(plan)
+}

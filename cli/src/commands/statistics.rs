@@ -1,0 +1,35 @@
+//! `experimently stats`: any statistical method by name.
+
+use std::io::{BufRead, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+
+/// Answer statistical requests: one JSON object a line in, one a line out.
+///
+/// Example: echo '{"id":1,"method":"welch_t","inputs":{…}}' | experimently stats
+#[derive(Debug, Args)]
+pub struct Stats {}
+
+impl Stats {
+    /// Runs the command.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        let mut stdout = std::io::BufWriter::new(std::io::stdout().lock());
+        for line in std::io::stdin().lock().lines() {
+            let line = line?;
+            if line.trim().is_empty() {
+                continue;
+            }
+            let answer = match serde_json::from_str(&line) {
+                Ok(request) => stats::call(&request),
+                Err(error) => serde_json::json!({
+                    "id": null,
+                    "error": {"code": "invalid_json", "message": format!("the line is not one JSON object: {error}")},
+                }),
+            };
+            writeln!(stdout, "{answer}")?;
+        }
+        stdout.flush()?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,53 @@
+//! `experimently verify`: the stream against the batch.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::output::{self, Format};
+
+/// Recompute all windows and summaries from the `events` table in batch and compare; exit code 1 when any row differs.
+///
+/// Example: experimently verify --data ./data
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// The folder of the lake.
+    #[arg(long)]
+    data: PathBuf,
+    /// How to print what was found; a table on a terminal, JSON otherwise.
+    #[arg(long)]
+    format: Option<Format>,
+}
+
+impl Verify {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let lake = super::open_lake(&self.data).await?;
+        let found = pipeline::verify::verify(&lake).await?;
+        match output::chosen(self.format) {
+            Format::Json => output::say(&serde_json::to_string(&found)?),
+            Format::Table => {
+                let row = |name: &str, value: u64| vec![name.to_owned(), value.to_string()];
+                output::print(
+                    output::columns(&[
+                        row("events", found.events),
+                        row("windows compared", found.windows),
+                        row("summaries compared", found.summaries),
+                        row("different", found.different),
+                        row("days waiting", found.waiting_days),
+                        row("users waiting", found.waiting_users),
+                    ])
+                    .as_bytes(),
+                );
+            }
+        }
+        if found.different == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        for difference in &found.differences {
+            output::complain(difference);
+        }
+        anyhow::bail!("{} rows differ from what the events say", found.different)
+    }
+}

@@ -1,0 +1,89 @@
+//! Who changes something, when, from where and why: what every write must say and every audit record repeats.
+
+use std::fmt;
+
+use domain::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// Who acts: `system:<part>`, `person:<name>`, `key:<selector>` or `local`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Actor(Box<str>);
+
+impl Actor {
+    /// A part of the platform, such as `safety` or `discovery`.
+    pub fn system(part: &str) -> Self {
+        Self(format!("system:{part}").into())
+    }
+
+    /// A person, by the name under which they signed in.
+    pub fn person(name: &str) -> Self {
+        Self(format!("person:{name}").into())
+    }
+
+    /// A machine, by the public selector of its key.
+    pub fn key(selector: &str) -> Self {
+        Self(format!("key:{selector}").into())
+    }
+
+    /// Whoever sits at the machine: the actor while no accounts exist.
+    pub fn local() -> Self {
+        Self("local".into())
+    }
+
+    /// Whether a part of the platform acts by itself.
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with("system:")
+    }
+
+    /// The actor as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The actor that a stored text names.
+    pub(crate) fn from_stored(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What a writer says about a write; it goes into the audit record of the same transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Who.
+    pub actor: Actor,
+    /// When.
+    pub at: Timestamp,
+    /// Why, in the writer's words; may be absent.
+    pub reason: Option<String>,
+    /// From where, such as an address or a request id; may be absent.
+    pub origin: Option<String>,
+    /// A creation repeated with the same key gives the document of the first one. See [`crate::Store::create`].
+    pub idempotency_key: Option<String>,
+}
+
+impl Change {
+    /// A change by `actor` at `at`, without reason, origin or idempotency key.
+    pub fn new(actor: Actor, at: Timestamp) -> Self {
+        Self {
+            actor,
+            at,
+            reason: None,
+            origin: None,
+            idempotency_key: None,
+        }
+    }
+
+    /// The same change with a reason.
+    #[must_use]
+    pub fn because(mut self, reason: &str) -> Self {
+        self.reason = Some(reason.to_owned());
+        self
+    }
+}

@@ -1,0 +1,42 @@
+//! The metrics of this crate: names with units, what they count, and the label values that occur.
+
+use metrics::{counter, describe_counter};
+
+/// Changes refused because somebody else changed the document first.
+pub const VERSION_CONFLICTS_TOTAL: &str = "experimently_control_version_conflicts_total";
+/// Looks counted by guardrails.
+pub const SAFETY_LOOKS_TOTAL: &str = "experimently_control_safety_looks_total";
+/// Flags rolled back by guardrails.
+pub const ROLLBACKS_TOTAL: &str = "experimently_control_rollbacks_total";
+/// Attempts to deliver a webhook; `outcome` is `delivered`, `retry` or `exhausted`.
+pub const WEBHOOK_ATTEMPTS_TOTAL: &str = "experimently_control_webhook_attempts_total";
+
+/// Tells the recorder what the metrics mean. To be called once, after the recorder is set.
+pub fn describe() {
+    describe_counter!(
+        VERSION_CONFLICTS_TOTAL,
+        "changes refused because somebody else changed the document first"
+    );
+    describe_counter!(SAFETY_LOOKS_TOTAL, "looks counted by guardrails");
+    describe_counter!(ROLLBACKS_TOTAL, "flags rolled back by guardrails");
+    describe_counter!(
+        WEBHOOK_ATTEMPTS_TOTAL,
+        "attempts to deliver a webhook, by outcome"
+    );
+}
+
+pub(crate) fn version_conflict() {
+    counter!(VERSION_CONFLICTS_TOTAL).increment(1);
+}
+
+pub(crate) fn safety_looks(count: usize) {
+    counter!(SAFETY_LOOKS_TOTAL).increment(count as u64);
+}
+
+pub(crate) fn rolled_back() {
+    counter!(ROLLBACKS_TOTAL).increment(1);
+}
+
+pub(crate) fn webhook_attempt(outcome: &'static str) {
+    counter!(WEBHOOK_ATTEMPTS_TOTAL, "outcome" => outcome).increment(1);
+}

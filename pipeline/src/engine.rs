@@ -1,0 +1,242 @@
+//! The keyed state: from batches of valid events to de-duplicated, attributed, windowed sums.
+//!
+//! The engine computes and does nothing else: no clock, no disk, no threads. What it holds after some events depends on
+//! these events, on the watermarks of the commits between them and on the plan alone, so that reading the accepted events
+//! of the lake back in, commit by commit, restores it.
+//!
+//! It leaves to others: writing what [`Engine::end_epoch`] gives out, and mending what it marks as *dirty*, which is what
+//! events touched that came after the state they needed had been let go.
+
+mod arms;
+mod attribution;
+mod cohorts;
+mod days;
+mod output;
+mod snapshot;
+
+mod users;
+mod windows;
+
+use std::collections::{BTreeSet, HashSet};
+
+use domain::metric::MeasurementPlan;
+use domain::{EventKind, Timestamp};
+use ingest::EventBatch;
+
+pub use attribution::HistoryEvent;
+pub use cohorts::Watch;
+pub use days::DayCells;
+pub use output::{Derived, ExposureRow, SummaryRow, WindowRow};
+pub use windows::WINDOW_SECONDS;
+
+use crate::PipelineError;
+use crate::dedup::{Run, RunLookup, SeenIds};
+use crate::measure::Measures;
+use crate::names::{Names, Users};
+use arms::Arms;
+use cohorts::Cohorts;
+use users::{Exposure, NO_TRACK, NONE, Track, Tracks, Value};
+use windows::Windows;
+
+/// How far back in event time the engine looks, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Horizons {
+    /// Events older than the watermark by more than this are late: windows are closed and exposures can no longer
+    /// claim tracks that far back, except by reconciliation.
+    pub lateness_micros: i64,
+    /// Ids of events older than the watermark by more than this are looked up on storage, not in memory.
+    pub dedup_micros: i64,
+}
+
+impl Horizons {
+    /// For live sources: ten minutes of lateness, an hour of ids in memory.
+    pub const LIVE: Self = Self { lateness_micros: 600 * 1_000_000, dedup_micros: 3_600 * 1_000_000 };
+    /// For history read from files: an hour of both, because files are concatenated and sorted loosely.
+    pub const REPLAY: Self = Self { lateness_micros: 3_600 * 1_000_000, dedup_micros: 3_600 * 1_000_000 };
+}
+
+/// Events that came too late to be counted at once, and what they touched.
+#[derive(Debug, Default, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Dirty {
+    /// Users whose attribution has to be made again from the lake.
+    pub users: HashSet<u32>,
+    /// Days since 1970-01-01 whose windows have to be made again.
+    pub days: BTreeSet<i32>,
+}
+
+impl Dirty {
+    /// Whether there is nothing to mend.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.days.is_empty()
+    }
+}
+
+/// The state of all users.
+#[derive(Debug)]
+pub struct Engine {
+    horizons: Horizons,
+    watermark: Timestamp,
+    experiments: Names,
+    variants: Names,
+    events: Names,
+    users: Users,
+    first_exposures: Vec<u32>,
+    last_tracks: Vec<u64>,
+    exposures: Vec<Exposure>,
+    exposure_texts: Vec<Box<str>>,
+    free_exposures: Vec<u32>,
+    values: Vec<Value>,
+    free_values: Vec<u32>,
+    tracks: Tracks,
+    arms: Arms,
+    windows: Windows,
+    measures: Measures,
+    cohorts: Cohorts,
+    seen: SeenIds,
+    dirty: Dirty,
+    closed_rows: Vec<windows::Row>,
+    changed_exposures: Vec<u32>,
+    stale_exposure_days: BTreeSet<i32>,
+    /// Whether a user's history is being read back, so that what is closed is not marked as dirty again.
+    reconciling: bool,
+    ids: Vec<(u128, i64)>,
+}
+
+impl Engine {
+    /// An engine that has seen nothing.
+    pub fn new(plan: &MeasurementPlan, horizons: Horizons) -> Self {
+        let (mut experiments, mut events) = (Names::default(), Names::default());
+        let measures = Measures::compile(plan, &mut experiments, &mut events);
+        Self {
+            horizons,
+            watermark: Timestamp(i64::MIN),
+            experiments,
+            variants: Names::default(),
+            events,
+            users: Users::default(),
+            first_exposures: Vec::new(),
+            last_tracks: Vec::new(),
+            exposures: Vec::new(),
+            exposure_texts: Vec::new(),
+            free_exposures: Vec::new(),
+            values: Vec::new(),
+            free_values: Vec::new(),
+            tracks: Tracks::default(),
+            arms: Arms::default(),
+            windows: Windows::new(),
+            measures,
+            cohorts: Cohorts::default(),
+            seen: SeenIds::default(),
+            dirty: Dirty::default(),
+            closed_rows: Vec::new(),
+            changed_exposures: Vec::new(),
+            stale_exposure_days: BTreeSet::new(),
+            reconciling: false,
+            ids: Vec::new(),
+        }
+    }
+
+    /// The watermark of the last commit.
+    pub fn watermark(&self) -> Timestamp {
+        self.watermark
+    }
+
+    /// The number of users seen.
+    pub fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
+    /// What waits for reconciliation.
+    pub fn dirty(&self) -> &Dirty {
+        &self.dirty
+    }
+
+    /// The bytes of a user's id, by the number used in [`Dirty::users`].
+    pub fn user_id(&self, user: u32) -> &[u8] {
+        self.users.id(user)
+    }
+
+    /// The number of a user that has been seen.
+    pub fn find_user(&self, hash: u64, id: &[u8]) -> Option<u32> {
+        self.users.find(hash, id)
+    }
+
+    /// Takes a batch in. The places of the events that are new go to `accepted`, in order; the others are copies.
+    ///
+    /// # Errors
+    /// When an id has to be looked up on storage and cannot be; nothing of the batch has been taken in then.
+    pub fn apply(
+        &mut self,
+        batch: &EventBatch,
+        lookup: &mut dyn RunLookup,
+        accepted: &mut Vec<u32>,
+    ) -> Result<(), PipelineError> {
+        let mut ids = std::mem::take(&mut self.ids);
+        ids.clear();
+        ids.extend(batch.events.iter().map(|event| (event.id_key, event.ts.0)));
+        accepted.clear();
+        let result = self.seen.insert_all(&ids, lookup, accepted);
+        self.ids = ids;
+        result?;
+        for place in accepted.iter() {
+            self.take(batch, *place as usize);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, batch: &EventBatch, place: usize) {
+        let event = &batch.events[place];
+        let user = self.user_number(event.user_hash, batch.bytes(event.user_id));
+        let name = batch.text(event.name);
+        match event.kind {
+            EventKind::Exposure => {
+                let experiment = self.experiments.number_of(name);
+                let variant = self.variants.number_of(batch.text(event.variant));
+                if self.measures.measures_experiment(experiment) {
+                    let id = (event.id_key, batch.text(event.event_id));
+                    self.expose(user, (experiment, variant), event.ts, id);
+                }
+            }
+            EventKind::Track => {
+                let event_name = self.event_number(name);
+                self.track(user, Track { previous: NO_TRACK, ts: event.ts, value: event.value, event: event_name });
+            }
+        }
+    }
+
+    fn user_number(&mut self, hash: u64, id: &[u8]) -> u32 {
+        let (user, new) = self.users.number_of(hash, id);
+        if new {
+            self.first_exposures.push(NONE);
+            self.last_tracks.push(NO_TRACK);
+        }
+        user
+    }
+
+    fn event_number(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.events.find(name) {
+            return number;
+        }
+        let number = self.events.number_of(name);
+        self.measures.know_events(&self.events);
+        number
+    }
+
+    /// Ends an epoch: advances the watermark, closes windows, lets go of what no event may need any more.
+    ///
+    /// The runs of ids given back must be on storage before the epoch is committed.
+    pub fn end_epoch(&mut self, watermark: Timestamp, epoch: i64) -> Vec<Run> {
+        self.watermark = self.watermark.max(watermark);
+        if self.watermark.0 == i64::MIN {
+            return Vec::new();
+        }
+        let horizon = self.watermark.plus_micros(-self.horizons.lateness_micros);
+        self.tracks.let_go(horizon);
+        self.close_windows(horizon);
+        self.windows.sweep(&mut self.values);
+        self.seen.evict(self.watermark.plus_micros(-self.horizons.dedup_micros).0, epoch)
+    }
+}
+
+
+

@@ -1,0 +1,106 @@
+//! Making good what came too late: users whose attribution is made again from the lake, and days whose windows are.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use domain::{Moments, Timestamp};
+
+use crate::PipelineError;
+use crate::engine::{Derived, Engine, WindowRow};
+use crate::history;
+use crate::lake::{Lake, read_file};
+use crate::schema::Table;
+
+/// All window rows of the days that were made again.
+#[derive(Debug, Default)]
+pub(crate) struct Mended {
+    days: BTreeMap<i32, Vec<WindowRow>>,
+}
+
+/// Mends the engine's dirty users, and makes the windows of its dirty days again, from the events of the lake up to an
+/// epoch. What the engine holds and what it gives back depend on these events alone.
+pub(crate) async fn reconcile(engine: &mut Engine, lake: &Lake, up_to_epoch: i64) -> Result<Mended, PipelineError> {
+    let dirty = engine.take_dirty();
+    if !dirty.users.is_empty() {
+        let wanted = |id: &str| {
+            let user = engine.find_user(ingest::decode::user_hash(id.as_bytes()), id.as_bytes())?;
+            dirty.users.contains(&user).then_some(user)
+        };
+        let histories: BTreeMap<_, _> =
+            history::user_events(lake, up_to_epoch, wanted).await?.into_iter().collect();
+        for (user, events) in histories {
+            engine.rebuild_user(user, events);
+        }
+    }
+    let mut mended = Mended::default();
+    for day in dirty.days {
+        let mut cells = crate::engine::DayCells::default();
+        history::day_tracks(lake, day, up_to_epoch, |user, ts, event, value| {
+            let hash = ingest::decode::user_hash(user.as_bytes());
+            engine.add_to_day(&mut cells, (hash, user), ts, (event, value));
+        })
+        .await?;
+        mended.days.insert(day, engine.day_rows(day, cells));
+    }
+    Ok(mended)
+}
+
+/// Completes derived rows, so that every replaced day of `windows` is given whole: with what was mended, or with the rows
+/// that stand in the table and are not replaced. Rows without units are left out.
+pub(crate) async fn merge_windows(
+    derived: &mut Derived,
+    mended: Option<Mended>,
+    lake: &Lake,
+) -> Result<(), PipelineError> {
+    let mended = mended.unwrap_or_default();
+    let whole: BTreeSet<i32> = mended.days.keys().copied().collect();
+    let partly: BTreeSet<i32> = derived.replaced_window_days.difference(&whole).copied().collect();
+    derived.windows.retain(|row| !whole.contains(&row.start.day()));
+    if !partly.is_empty() {
+        let keys: HashSet<_> = derived.windows.iter().map(key_of).collect();
+        let standing = window_rows(lake, &partly).await?;
+        let kept: Vec<_> = standing.into_iter().filter(|row| !keys.contains(&key_of(row))).collect();
+        derived.windows.extend(kept);
+    }
+    derived.windows.extend(mended.days.into_values().flatten());
+    derived.windows.retain(|row| row.moments.n > 0);
+    derived.replaced_window_days.extend(whole);
+    Ok(())
+}
+
+fn key_of(row: &WindowRow) -> (Timestamp, i32, String, String, String) {
+    (row.start, row.seconds, row.experiment.clone(), row.variant.clone(), row.metric.clone())
+}
+
+async fn window_rows(lake: &Lake, days: &BTreeSet<i32>) -> Result<Vec<WindowRow>, PipelineError> {
+    let mut rows = Vec::new();
+    let files = lake.active_files(Table::Windows)?;
+    for file in files.into_iter().filter(|file| file.day.is_some_and(|day| days.contains(&day))) {
+        let path = format!("lake/{}/{}", Table::Windows.name(), file.path);
+        let bytes = lake.root().get(&path).await?;
+        let missing = || PipelineError::BadState { path: path.clone(), why: "the table names it and it is missing".into() };
+        for batch in read_file(Table::Windows, bytes.ok_or_else(missing)?)? {
+            rows.extend((0..batch.num_rows()).map(|row| window_row(&batch, row)));
+        }
+    }
+    Ok(rows)
+}
+
+fn window_row(batch: &RecordBatch, row: usize) -> WindowRow {
+    let column = |name: &str| batch.column_by_name(name).expect("the column stands in the table's schema");
+    let text = |name: &str| {
+        let column = column(name).as_string::<i32>();
+        if column.is_null(row) { String::new() } else { column.value(row).to_owned() }
+    };
+    let float = |name: &str| column(name).as_primitive::<Float64Type>().value(row);
+    let units = column("units").as_primitive::<Int64Type>().value(row);
+    WindowRow {
+        start: Timestamp(column("window_start").as_primitive::<TimestampMicrosecondType>().value(row)),
+        seconds: column("window_seconds").as_primitive::<Int32Type>().value(row),
+        experiment: text("experiment"),
+        variant: text("variant"),
+        metric: text("metric"),
+        moments: Moments { n: u64::try_from(units).unwrap_or_default(), mean: float("mean"), m2: float("m2") },
+    }
+}

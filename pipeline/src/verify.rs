@@ -1,0 +1,178 @@
+//! Proves that the streaming result equals the batch result: every window and every summary, row by row.
+
+use std::collections::BTreeMap;
+
+use domain::{Moments, Timestamp};
+
+use crate::PipelineError;
+use crate::batch;
+use crate::engine::WINDOW_SECONDS;
+use crate::lake::Lake;
+use crate::schema::Table;
+use crate::state::{self, DerivedWritten, Manifest};
+use crate::store::read::{self, Reader};
+use crate::store::{query, session};
+
+/// How far a mean or moment may differ, relative to its size or to 1: both sides add millions of `f64` in different orders.
+pub const TOLERANCE: f64 = 1e-9;
+/// Differing rows that are listed; all are counted.
+pub const LISTED_DIFFERENCES: usize = 20;
+
+/// What a verification found.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct Verification {
+    /// Accepted events.
+    pub events: u64,
+    /// Window rows that the batch job finds and that are due.
+    pub windows: u64,
+    /// Summary rows that the batch job finds.
+    pub summaries: u64,
+    /// Rows that differ, are missing or are too many.
+    pub different: u64,
+    /// The first of them.
+    pub differences: Vec<String>,
+    /// Days whose windows wait for reconciliation and were not compared.
+    pub waiting_days: u64,
+    /// Users who wait for reconciliation; summaries were not compared if there are any.
+    pub waiting_users: u64,
+}
+
+impl Verification {
+    fn differ(&mut self, text: String) {
+        self.different += 1;
+        if self.differences.len() < LISTED_DIFFERENCES {
+            self.differences.push(text);
+        }
+    }
+}
+
+type WindowKey = (Timestamp, i32, String, String, String);
+
+/// Recomputes everything from the events of a lake and compares.
+///
+/// # Errors
+/// When the lake cannot be read.
+pub async fn verify(lake: &Lake) -> Result<Verification, PipelineError> {
+    let mut found = Verification::default();
+    let Some(last) = lake.epoch(Table::Events).await? else { return Ok(found) };
+    let Some(written) = last_derived(lake, last).await? else { return Ok(found) };
+    let context = session(lake).await?;
+    let expected = batch::run(&context, &written.plan, written.epoch).await?;
+    found.events = expected.events;
+    found.waiting_days = written.dirty_days.len() as u64;
+    found.waiting_users = written.dirty_users;
+    if expected.repeated_ids > 0 {
+        found.differ(format!("{} events stand in the lake more than once", expected.repeated_ids));
+    }
+    let due = |start: Timestamp, seconds: i32| is_due(&written, start, seconds);
+    let rows = expected.windows.into_iter().filter(|row| due(row.start, row.seconds));
+    let expected_windows: BTreeMap<WindowKey, Moments> =
+        rows.map(|row| ((row.start, row.seconds, row.experiment, row.variant, row.metric), row.moments)).collect();
+    found.windows = expected_windows.len() as u64;
+    let actual = actual_windows(&context, &due, &mut found).await?;
+    compare("window", &expected_windows, &actual, &mut found);
+    if written.dirty_users == 0 {
+        let expected: BTreeMap<_, _> = expected
+            .summaries
+            .into_iter()
+            .map(|row| ((row.experiment, row.variant, row.metric), (row.exposed, row.units, row.moments)))
+            .collect();
+        found.summaries = expected.len() as u64;
+        let stored = read::summaries(&context, None).await?.into_iter().map(|stored| stored.row);
+        let actual = stored.map(|row| ((row.experiment, row.variant, row.metric), (row.exposed, row.units, row.moments)));
+        compare_summaries(&expected, &actual.collect(), &mut found);
+    }
+    Ok(found)
+}
+
+/// The manifest of the last epoch whose derived tables were written.
+async fn last_derived(lake: &Lake, last: i64) -> Result<Option<Manifest>, PipelineError> {
+    let mut epoch = last;
+    while epoch > 0 {
+        let manifest = state::read_manifest(lake.root(), epoch).await?;
+        if manifest.derived != DerivedWritten::Nothing {
+            return Ok(Some(manifest));
+        }
+        epoch -= 1;
+    }
+    Ok(None)
+}
+
+/// Whether a window has to stand in the table as of an epoch.
+fn is_due(written: &Manifest, start: Timestamp, seconds: i32) -> bool {
+    if written.dirty_days.contains(&start.day()) {
+        return false;
+    }
+    let size = i64::from(seconds) * 1_000_000;
+    let closed_until = written.watermark.0.saturating_sub(written.horizons.lateness_micros);
+    written.derived == DerivedWritten::All || start.0 + size <= closed_until.div_euclid(size) * size
+}
+
+async fn actual_windows(
+    context: &datafusion::prelude::SessionContext,
+    due: &impl Fn(Timestamp, i32) -> bool,
+    found: &mut Verification,
+) -> Result<BTreeMap<WindowKey, Moments>, PipelineError> {
+    let mut rows = BTreeMap::new();
+    for seconds in WINDOW_SECONDS {
+        let sql = format!(
+            "select window_start, experiment, variant, metric, units, mean, m2 from windows where window_seconds = {seconds} \
+             and dimension is null"
+        );
+        for batch in query(context, &sql).await?.collect().await? {
+            let reader = Reader::new(&batch)?;
+            for row in 0..batch.num_rows() {
+                let start = reader.time("window_start", row);
+                let text = |name| reader.text(name, row).to_owned();
+                let key = (start, seconds, text("experiment"), text("variant"), text("metric"));
+                let moments =
+                    Moments { n: reader.count("units", row), mean: reader.float("mean", row), m2: reader.float("m2", row) };
+                if due(start, seconds) && rows.insert(key.clone(), moments).is_some() {
+                    found.differ(format!("window {key:?} stands in the table twice"));
+                }
+            }
+        }
+    }
+    Ok(rows)
+}
+
+fn close(left: f64, right: f64) -> bool {
+    (left - right).abs() <= TOLERANCE * left.abs().max(right.abs()).max(1.0)
+}
+
+fn same(left: &Moments, right: &Moments) -> bool {
+    left.n == right.n && close(left.mean, right.mean) && close(left.m2, right.m2)
+}
+
+fn compare<K: Ord + std::fmt::Debug>(
+    what: &str,
+    expected: &BTreeMap<K, Moments>,
+    actual: &BTreeMap<K, Moments>,
+    found: &mut Verification,
+) {
+    for (key, moments) in expected {
+        match actual.get(key) {
+            None => found.differ(format!("{what} {key:?} is missing")),
+            Some(other) if !same(moments, other) => {
+                found.differ(format!("{what} {key:?} is {other:?} in the table and {moments:?} from the events"));
+            }
+            Some(_) => {}
+        }
+    }
+    for key in actual.keys().filter(|key| !expected.contains_key(key)) {
+        found.differ(format!("{what} {key:?} stands in the table and follows from no event"));
+    }
+}
+
+type SummaryKey = (String, String, String);
+
+fn compare_summaries(
+    expected: &BTreeMap<SummaryKey, (u64, u64, Moments)>,
+    actual: &BTreeMap<SummaryKey, (u64, u64, Moments)>,
+    found: &mut Verification,
+) {
+    let counts = |rows: &BTreeMap<SummaryKey, (u64, u64, Moments)>| {
+        rows.iter().map(|(key, row)| ((key.clone(), row.0, row.1), row.2)).collect::<BTreeMap<_, _>>()
+    };
+    compare("summary", &counts(expected), &counts(actual), found);
+}

@@ -1,0 +1,118 @@
+//! Rollbacks: by hand, and what happened.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use control::{PageRequest, RollbackId, RollbackRecord};
+use domain::FlagKey;
+use domain::guardrail::{COHORT_SECONDS, GuardrailDefinition};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::definitions::{PageBody, REASON_MAX_BYTES, Writer};
+use super::guardrails::flag_parameter;
+use crate::extract::{ApiJson, ApiQuery, PathKey};
+use crate::problem::{ApiResult, Code, Problem};
+use crate::state::ApiState;
+use crate::wire;
+
+/// Why a flag is rolled back.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// What the record and the webhooks will say.
+    #[schema(min_length = 1, max_length = 500, example = "support reports failed payments")]
+    reason: String,
+}
+
+/// Which rollbacks are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RollbackQuery {
+    /// Only those of this flag.
+    flag: Option<String>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many entries at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+}
+
+/// Roll a flag back now
+///
+/// Turns the flag to its safe variation for everybody, in one transaction with the rollback's record, the audit record
+/// and the webhooks: what a guardrail does, done by hand. 409 when the flag is safe already.
+#[utoipa::path(post, path = "/api/v1/safety/rollback/{key}", tag = "safety", operation_id = "rollback",
+    request_body = RollbackRequest,
+    responses((status = 200, body = wire::Rollback, description = "Rolled back.")))]
+pub async fn rollback(
+    State(state): State<Arc<ApiState>>,
+    PathKey(flag): PathKey<FlagKey>,
+    Writer(change): Writer,
+    ApiJson(request): ApiJson<RollbackRequest>,
+) -> ApiResult<Json<RollbackRecord>> {
+    let reason = request.reason.trim();
+    if reason.is_empty() || reason.len() > REASON_MAX_BYTES {
+        let detail = format!("the reason has 1 to {REASON_MAX_BYTES} bytes");
+        return Err(Problem::new(Code::InvalidBody, detail).at("/reason", "is empty or too long"));
+    }
+    let record = state.store.rollback_by_hand(&flag, &change.because(reason)).await?;
+    state.ruleset.refresh_logged(&state.store).await;
+    Ok(Json(record))
+}
+
+/// How guardrails work here.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct SafetySettings {
+    /// Whether a guardrail whose evidence crosses rolls its flag back by itself.
+    automatic_rollback: bool,
+    /// The margin of a guardrail that names none.
+    #[schema(example = 0.1)]
+    default_margin: f64,
+    /// The error budget of a guardrail that names none.
+    #[schema(example = 0.01)]
+    default_alpha: f64,
+    /// Users are compared with those first exposed in the same span of this many seconds.
+    #[schema(example = 60)]
+    cohort_seconds: i32,
+}
+
+/// Read how guardrails work here
+#[utoipa::path(get, path = "/api/v1/safety/settings", tag = "safety", operation_id = "get_safety_settings",
+    responses((status = 200, body = SafetySettings, description = "The settings.")))]
+pub async fn settings() -> ApiResult<Json<SafetySettings>> {
+    // The defaults are asked of the type that has them, so that they are written down once.
+    let bare = serde_json::json!({"flag": "f", "event": "e", "control": "a", "treatment": "b"});
+    let defaults: GuardrailDefinition = serde_json::from_value(bare).map_err(Problem::internal)?;
+    Ok(Json(SafetySettings {
+        automatic_rollback: true,
+        default_margin: defaults.margin,
+        default_alpha: defaults.alpha,
+        cohort_seconds: COHORT_SECONDS,
+    }))
+}
+
+/// List rollbacks
+///
+/// The newest first.
+#[utoipa::path(get, path = "/api/v1/safety/rollbacks", tag = "safety", operation_id = "list_rollbacks", params(RollbackQuery),
+    responses((status = 200, body = wire::RollbackPage, description = "A page.")))]
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    ApiQuery(query): ApiQuery<RollbackQuery>,
+) -> ApiResult<Json<PageBody<RollbackRecord>>> {
+    let flag = flag_parameter(query.flag.as_deref())?;
+    let before = query.cursor.map(RollbackId);
+    let limit = query.limit.unwrap_or(PageRequest::default().limit);
+    let page = state.store.rollbacks(flag.as_ref(), before.as_ref(), limit).await?;
+    Ok(Json(page.into()))
+}
+
+/// Read a rollback
+#[utoipa::path(get, path = "/api/v1/safety/rollbacks/{key}", tag = "safety", operation_id = "get_rollback",
+    responses((status = 200, body = wire::Rollback, description = "As it happened.")))]
+pub async fn get(State(state): State<Arc<ApiState>>, PathKey(id): PathKey<String>) -> ApiResult<Json<RollbackRecord>> {
+    Ok(Json(state.store.rollback(&RollbackId(id)).await?))
+}

@@ -1,0 +1,272 @@
+//! Every route in one table: method, path, permission, handler, and what its callers must be ready for.
+//!
+//! To add a route: write its handler in `handlers/`, add a row here, and regenerate `openapi.json`. Permissions are named
+//! here and enforced once callers have roles; until then the program listens on 127.0.0.1 alone.
+
+use std::sync::Arc;
+
+use axum::{Extension, Router};
+use axum::http::Method;
+use axum::routing::MethodRouter;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::path::Paths;
+use utoipa::openapi::schema::Schema;
+use utoipa_axum::router::UtoipaMethodRouter;
+use utoipa_axum::routes;
+
+use crate::extract::BodyLimit;
+use crate::handlers::{
+    audit, docs, evaluate, events, experiments, flags, guardrails, health, metrics, results, safety, statistics,
+    stream, webhooks,
+};
+use crate::limits::{
+    EVALUATE_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, MANAGEMENT_BODY_MAX_BYTES, STATISTICS_BODY_MAX_BYTES,
+};
+use crate::problem::Code;
+use crate::state::ApiState;
+
+/// What a route is, beside its handler.
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path, with `{key}` where a key stands.
+    pub path: &'static str,
+    /// What a caller must be allowed; `public` is everybody.
+    pub permission: &'static str,
+    /// The largest body in bytes; 0 where none is taken.
+    pub body_max_bytes: usize,
+    /// The problems that are this route's own; those of every route are not repeated.
+    pub problems: Vec<Code>,
+    /// Schemas, description and service, as the macro gives them.
+    pub handler: UtoipaMethodRouter<Arc<ApiState>>,
+}
+
+type Handler = UtoipaMethodRouter<Arc<ApiState>>;
+
+/// Every route.
+#[rustfmt::skip]
+pub fn table() -> Vec<Route> {
+    vec![
+        post("/api/v1/events", "events:write", routes!(events::collect), EVENTS_BODY_MAX_BYTES)
+            .may(&[Code::InvalidEncoding, Code::Overloaded, Code::Unavailable]),
+
+        get("/api/v1/experiments", "experiments:read", routes!(experiments::list)).listing(),
+        post("/api/v1/experiments", "experiments:write", routes!(experiments::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/experiments/{key}", "experiments:read", routes!(experiments::get)).stored(),
+        put("/api/v1/experiments/{key}", "experiments:write", routes!(experiments::replace)).versioned(),
+        patch("/api/v1/experiments/{key}", "experiments:write", routes!(experiments::patch)).versioned(),
+        delete("/api/v1/experiments/{key}", "experiments:write", routes!(experiments::delete)).versioned(),
+        get("/api/v1/experiments/{key}/results", "results:read", routes!(results::results)).stored().may(&[Code::InvalidQuery]),
+
+        get("/api/v1/metrics", "metrics:read", routes!(metrics::list)).listing(),
+        post("/api/v1/metrics", "metrics:write", routes!(metrics::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/metrics/{key}", "metrics:read", routes!(metrics::get)).stored(),
+        put("/api/v1/metrics/{key}", "metrics:write", routes!(metrics::replace)).versioned(),
+        patch("/api/v1/metrics/{key}", "metrics:write", routes!(metrics::patch)).versioned(),
+        delete("/api/v1/metrics/{key}", "metrics:write", routes!(metrics::delete)).versioned(),
+
+        get("/api/v1/feature-flags", "flags:read", routes!(flags::list)).listing(),
+        post("/api/v1/feature-flags", "flags:write", routes!(flags::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/feature-flags/{key}", "flags:read", routes!(flags::get)).stored(),
+        put("/api/v1/feature-flags/{key}", "flags:write", routes!(flags::replace)).versioned(),
+        patch("/api/v1/feature-flags/{key}", "flags:write", routes!(flags::patch)).versioned(),
+        delete("/api/v1/feature-flags/{key}", "flags:write", routes!(flags::delete)).versioned(),
+        post("/api/v1/feature-flags/{key}/evaluate", "flags:evaluate", routes!(evaluate::evaluate), EVALUATE_BODY_MAX_BYTES),
+
+        get("/api/v1/guardrails", "safety:read", routes!(guardrails::list)).listing(),
+        post("/api/v1/guardrails", "safety:write", routes!(guardrails::create), MANAGEMENT_BODY_MAX_BYTES)
+            .creating().may(&[Code::NotFound]),
+        get("/api/v1/guardrails/{key}", "safety:read", routes!(guardrails::get)).stored(),
+        delete("/api/v1/guardrails/{key}", "safety:write", routes!(guardrails::retire)).stored(),
+        post("/api/v1/safety/rollback/{key}", "safety:rollback", routes!(safety::rollback), MANAGEMENT_BODY_MAX_BYTES)
+            .stored().may(&[Code::Conflict]),
+        get("/api/v1/safety/settings", "safety:read", routes!(safety::settings)),
+        get("/api/v1/safety/rollbacks", "safety:read", routes!(safety::list)).listing(),
+        get("/api/v1/safety/rollbacks/{key}", "safety:read", routes!(safety::get)).stored(),
+
+        get("/api/v1/webhook-endpoints", "webhooks:read", routes!(webhooks::list)).listing(),
+        post("/api/v1/webhook-endpoints", "webhooks:write", routes!(webhooks::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/webhook-endpoints/{key}", "webhooks:read", routes!(webhooks::get)).stored(),
+        patch("/api/v1/webhook-endpoints/{key}", "webhooks:write", routes!(webhooks::patch)).stored(),
+        delete("/api/v1/webhook-endpoints/{key}", "webhooks:write", routes!(webhooks::delete)).stored(),
+        post("/api/v1/webhook-endpoints/{key}/rotate-secret", "webhooks:write", routes!(webhooks::rotate_secret), 0).stored(),
+        get("/api/v1/webhook-endpoints/{key}/deliveries", "webhooks:read", routes!(webhooks::deliveries)).listing(),
+
+        get("/api/v1/audit-logs", "audit:read", routes!(audit::list)).listing(),
+        post("/api/v1/stats", "results:read", routes!(statistics::call), STATISTICS_BODY_MAX_BYTES),
+        get("/api/v1/stream", "flags:read", routes!(stream::stream)),
+
+        get("/livez", "public", routes!(health::livez)),
+        get("/readyz", "public", routes!(health::readyz)).may(&[Code::Unavailable]),
+        get("/healthz", "public", routes!(health::healthz)),
+        get("/health", "public", routes!(health::health)),
+        get("/metrics", "public", routes!(health::prometheus)),
+        get("/api/v1/openapi.json", "public", routes!(docs::openapi)),
+        get("/docs", "public", routes!(docs::docs)),
+        get("/", "public", routes!(docs::home)),
+        get("/style.css", "public", routes!(docs::style)),
+    ]
+}
+
+fn row(method: Method, path: &'static str, permission: &'static str, handler: Handler) -> Route {
+    Route {
+        method,
+        path,
+        permission,
+        body_max_bytes: 0,
+        problems: Vec::new(),
+        handler,
+    }
+}
+
+fn get(path: &'static str, permission: &'static str, handler: Handler) -> Route {
+    row(Method::GET, path, permission, handler)
+}
+
+fn post(path: &'static str, permission: &'static str, handler: Handler, body_max_bytes: usize) -> Route {
+    let mut route = row(Method::POST, path, permission, handler);
+    route.body_max_bytes = body_max_bytes;
+    route
+}
+
+fn put(path: &'static str, permission: &'static str, handler: Handler) -> Route {
+    let mut route = row(Method::PUT, path, permission, handler);
+    route.body_max_bytes = MANAGEMENT_BODY_MAX_BYTES;
+    route
+}
+
+fn patch(path: &'static str, permission: &'static str, handler: Handler) -> Route {
+    let mut route = row(Method::PATCH, path, permission, handler);
+    route.body_max_bytes = MANAGEMENT_BODY_MAX_BYTES;
+    route
+}
+
+fn delete(path: &'static str, permission: &'static str, handler: Handler) -> Route {
+    row(Method::DELETE, path, permission, handler)
+}
+
+impl Route {
+    /// Adds problems of its own.
+    fn may(mut self, problems: &[Code]) -> Self {
+        self.problems.extend(problems);
+        self
+    }
+
+    /// Needs the store.
+    fn stored(self) -> Self {
+        self.may(&[Code::Unavailable])
+    }
+
+    /// Gives a page out of the store.
+    fn listing(self) -> Self {
+        self.stored().may(&[Code::InvalidQuery])
+    }
+
+    /// Makes something, once per idempotency key.
+    fn creating(self) -> Self {
+        let own = [Code::AlreadyExists, Code::InvalidDefinition, Code::IdempotencyKeyReused];
+        self.stored().may(&own)
+    }
+
+    /// Changes something from a version that the caller has seen.
+    fn versioned(self) -> Self {
+        let own = [Code::VersionMismatch, Code::VersionRequired, Code::Conflict, Code::InvalidDefinition];
+        self.stored().may(&own)
+    }
+
+    /// Whether a key stands in the path.
+    pub fn has_key(&self) -> bool {
+        self.path.contains("{key}")
+    }
+
+    /// Whether the route takes a body.
+    pub fn takes_body(&self) -> bool {
+        self.body_max_bytes > 0
+    }
+}
+
+/// What a table of routes comes apart into.
+pub struct Parts {
+    /// The service, without layers.
+    pub router: Router<Arc<ApiState>>,
+    /// What documentation needs of each route.
+    pub documented: Vec<Documented>,
+}
+
+/// What documentation needs of a route.
+pub struct Documented {
+    /// The route without its handler.
+    pub route: RouteFacts,
+    /// The schemas that its description names.
+    pub schemas: Vec<(String, RefOr<Schema>)>,
+    /// Its description, under the path that the annotation says.
+    pub paths: Paths,
+}
+
+/// A route without its handler.
+#[derive(Debug, Clone)]
+pub struct RouteFacts {
+    /// The method.
+    pub method: Method,
+    /// The path.
+    pub path: &'static str,
+    /// What a caller must be allowed.
+    pub permission: &'static str,
+    /// Whether a key stands in the path.
+    pub has_key: bool,
+    /// Whether the route takes a body.
+    pub takes_body: bool,
+    /// The problems that are this route's own.
+    pub problems: Vec<Code>,
+}
+
+/// Takes the table apart.
+pub fn assemble(table: Vec<Route>) -> Parts {
+    let mut router = Router::new();
+    let mut documented = Vec::with_capacity(table.len());
+    for route in table {
+        let facts = RouteFacts {
+            method: route.method.clone(),
+            path: route.path,
+            permission: route.permission,
+            has_key: route.has_key(),
+            takes_body: route.takes_body(),
+            problems: route.problems,
+        };
+        let (schemas, paths, service): (_, _, MethodRouter<Arc<ApiState>>) = route.handler;
+        router = router.route(route.path, service.layer(Extension(BodyLimit(route.body_max_bytes))));
+        documented.push(Documented {
+            route: facts,
+            schemas,
+            paths,
+        });
+    }
+    Parts { router, documented }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_says_what_its_handler_says() {
+        // What must never change: the table, the service and the documentation name the same routes.
+        for documented in assemble(table()).documented {
+            let facts = documented.route;
+            let described = serde_json::to_value(&documented.paths).unwrap();
+            let paths: Vec<_> = described.as_object().unwrap().keys().cloned().collect();
+            assert_eq!(paths, [facts.path]);
+            let methods: Vec<_> = described[facts.path].as_object().unwrap().keys().cloned().collect();
+            assert_eq!(methods, [facts.method.as_str().to_ascii_lowercase()], "{}", facts.path);
+        }
+    }
+
+    #[test]
+    fn every_write_needs_a_permission() {
+        for route in table() {
+            let public = route.permission == "public";
+            assert!(!public || route.method == Method::GET, "{} {}", route.method, route.path);
+            assert!(public || route.permission.contains(':'), "{}", route.permission);
+        }
+    }
+}

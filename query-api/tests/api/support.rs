@@ -1,0 +1,219 @@
+//! A whole server on a port of its own, with a real store and a real log in a folder of its own.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use control::{Store, WebhookSettings};
+use domain::Timestamp;
+use domain::results::ExperimentSummary;
+use domain::rules::Ruleset;
+use ingest::{Collector, CollectorSettings, EmbeddedLog, LogSettings};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use query_api::{
+    ApiState, Counters, HealthCheck, HealthStatus, HostPolicy, ResultsView, RulesetHandle, ServerLimits,
+    WatchedResults,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// The moment at which all tests happen.
+pub const NOW: &str = "2026-01-31T12:00:00Z";
+
+/// A running server.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its store, for what the API cannot do.
+    pub store: Store,
+    collector: Collector,
+    log: EmbeddedLog,
+    ruleset: Arc<RulesetHandle>,
+    client: reqwest::Client,
+    views: watch::Sender<Arc<ResultsView>>,
+    health: Arc<Mutex<Vec<HealthCheck>>>,
+    shutdown: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+    _folder: TempDir,
+}
+
+/// An answer, read whole.
+pub struct Answer {
+    pub status: u16,
+    pub text: String,
+    headers: reqwest::header::HeaderMap,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+/// Asserts that an answer is the problem of a code, whole and in its own media type.
+#[track_caller]
+pub fn problem(answer: &Answer, status: u16, code: &str) {
+    assert_eq!(answer.status, status, "{}", answer.text);
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+    let body = answer.json();
+    assert_eq!((&body["code"], &body["status"]), (&code.into(), &status.into()), "{body}");
+    let detail = body["detail"].as_str().unwrap();
+    assert!(detail.ends_with(['.', '?', '!']) && detail.len() > 10, "{detail}");
+    let id = answer.header("x-request-id").unwrap();
+    assert_eq!(body["instance"], format!("urn:uuid:{id}"));
+}
+
+impl Server {
+    pub async fn start() -> Self {
+        Self::start_with(ServerLimits::default()).await
+    }
+
+    pub async fn start_with(limits: ServerLimits) -> Self {
+        let folder = TempDir::new().unwrap();
+        let store = Store::open(&folder.path().join("store.sqlite")).await.unwrap();
+        // Small, so that a test can fill it.
+        let settings = LogSettings {
+            segment_bytes: 1024 * 1024,
+            max_held_bytes: 4 * 1024 * 1024,
+            ..LogSettings::default()
+        };
+        let (log, _) = EmbeddedLog::open(&folder.path().join("log"), settings).unwrap();
+        let collector = Collector::new(log.clone(), CollectorSettings::default());
+        let (views, _) = watch::channel(Arc::new(ResultsView {
+            epoch: 0,
+            as_of: Timestamp(0),
+            experiments: [].into(),
+            counters: Counters::default(),
+        }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut server = Self {
+            address: listener.local_addr().unwrap(),
+            store,
+            collector,
+            log,
+            ruleset: Arc::new(RulesetHandle::new(Ruleset::default())),
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            views,
+            health: Arc::default(),
+            shutdown: CancellationToken::new(),
+            task: tokio::spawn(async { Ok(()) }),
+            _folder: folder,
+        };
+        let router = query_api::router(server.state());
+        let shutdown = server.shutdown.clone();
+        server.task = tokio::spawn(query_api::serve_with_limits(listener, router, shutdown, limits));
+        server
+    }
+
+    /// The state that the handlers share, as the program would build it.
+    pub fn state(&self) -> ApiState {
+        let health = Arc::clone(&self.health);
+        ApiState {
+            store: self.store.clone(),
+            collector: self.collector.clone(),
+            ruleset: Arc::clone(&self.ruleset),
+            results: Arc::new(WatchedResults(self.views.subscribe())),
+            clock: Arc::new(|| Timestamp::parse(NOW).unwrap()),
+            health: Arc::new(move || health.lock().unwrap().clone()),
+            prometheus: PrometheusBuilder::new().build_recorder().handle(),
+            hosts: HostPolicy::Local,
+            webhooks: WebhookSettings {
+                allow_private_targets: true,
+            },
+            shutdown: self.shutdown.clone(),
+        }
+    }
+
+    /// Shows a summary as the engine's newest commit.
+    pub fn commit(&self, summary: ExperimentSummary) {
+        self.views.send_modify(|view| {
+            let mut next = ResultsView::clone(view);
+            next.epoch = summary.epoch;
+            next.as_of = summary.as_of;
+            next.experiments.insert(summary.experiment.clone(), Arc::new(summary));
+            *view = Arc::new(next);
+        });
+    }
+
+    /// Where the log's durable records end.
+    pub fn log_offset(&self) -> u64 {
+        self.log.durable_offset()
+    }
+
+    /// Gives the log's space back, as commits do.
+    pub fn release_log(&self) {
+        self.log.release(self.log.durable_offset()).unwrap();
+    }
+
+    /// Sets how a part says that it is.
+    pub fn set_health(&self, name: &str, status: HealthStatus) {
+        self.health.lock().unwrap().push(HealthCheck {
+            name: name.to_owned(),
+            status,
+            detail: None,
+        });
+    }
+
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        self.client.request(method, format!("http://{}{path}", self.address))
+    }
+
+    pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        Answer {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await.unwrap(),
+        }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(self.request("GET", path)).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request("POST", path).json(body)).await
+    }
+
+    pub async fn put(&self, path: &str, version: Option<&str>, body: &Value) -> Answer {
+        self.change("PUT", path, version, Some(body)).await
+    }
+
+    pub async fn patch(&self, path: &str, version: Option<&str>, body: &Value) -> Answer {
+        self.change("PATCH", path, version, Some(body)).await
+    }
+
+    pub async fn delete(&self, path: &str, version: Option<&str>) -> Answer {
+        self.change("DELETE", path, version, None).await
+    }
+
+    async fn change(&self, method: &str, path: &str, version: Option<&str>, body: Option<&Value>) -> Answer {
+        let mut request = self.request(method, path);
+        if let Some(version) = version {
+            request = request.header("if-match", version);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        self.send(request).await
+    }
+
+    /// Begins to stop, without waiting for the end.
+    pub fn begin_stop(&self) {
+        self.shutdown.cancel();
+    }
+
+    /// Stops and waits until every connection has ended.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}

@@ -1,0 +1,291 @@
+//! From a plan and a summary to an analysis: the one door that knows the words of `domain`.
+//!
+//! Every metric is compared between the control and each other variant: means, the absolute difference and the relative
+//! lift, each with an interval for one look at the planned end (Welch) and one that is valid at every look (asymptotic
+//! confidence sequence). The second is the one to look at; decisions rest on it alone. P-values are adjusted over
+//! metrics × variants, and the interval that a decision rests on has the level that matches its adjusted p-value. When the arms
+//! do not hold their planned shares of traffic, the first warning says so and nothing is decided.
+
+mod comparison;
+mod decision;
+
+use std::collections::BTreeMap;
+
+use domain::results::{AnalysisPlan, ArmSummary, Correction, ExperimentSummary, MetricPlan, MetricSummary};
+use domain::metric::{Direction, MetricKind, MetricRole};
+use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
+use serde::Serialize;
+
+use crate::error::{StatsError, check_positive, check_rate};
+use crate::{sequential, srm};
+
+pub use comparison::{AnytimeEvidence, ArmResult, Comparison, Effect};
+pub use decision::Decision;
+
+/// What is known of an experiment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Analysis {
+    /// The experiment, or the flag with a measured rollout.
+    pub experiment: ExperimentKey,
+    /// Event time up to which it is complete.
+    pub as_of: Timestamp,
+    /// The commit.
+    pub epoch: i64,
+    /// What a reader must know before anything else; a sample-ratio mismatch comes first.
+    pub warnings: Vec<String>,
+    /// The arm that the others are compared with.
+    pub control: VariantKey,
+    /// The error rate.
+    pub alpha: f64,
+    /// How it is held over all comparisons.
+    pub correction: Correction,
+    /// Users at which the anytime-valid intervals are tightest.
+    pub planned_units: u64,
+    /// The arms, ordered by variant.
+    pub arms: Vec<ArmCount>,
+    /// Users seen with more than one variant, left out of every arm.
+    pub crossover_users: u64,
+    /// Whether the arms hold their planned shares of traffic.
+    pub sample_ratio: SampleRatioCheck,
+    /// Every metric in the order of the plan.
+    pub metrics: Vec<MetricAnalysis>,
+}
+
+/// One arm's traffic.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ArmCount {
+    /// The variant.
+    pub variant: VariantKey,
+    /// Users exposed to it and to no other.
+    pub exposed: u64,
+    /// Users expected from the planned shares; absent when the check could not be made.
+    pub expected: Option<f64>,
+    /// (exposed − expected) in standard deviations; absent when the check could not be made.
+    pub residual: Option<f64>,
+}
+
+/// Whether the arms hold their planned shares of traffic.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SampleRatioCheck {
+    /// The verdict.
+    pub verdict: SampleRatioVerdict,
+    /// Pearson's statistic.
+    pub chi2: Option<f64>,
+    /// Its degrees of freedom.
+    pub df: Option<u64>,
+    /// Its p-value, for one look.
+    pub p_value: Option<f64>,
+    /// The anytime-valid p-value, for looking again and again.
+    pub anytime_p_value: Option<f64>,
+    /// The natural logarithm of the e-value behind it.
+    pub ln_e_value: Option<f64>,
+    /// The p-value at which a mismatch is reported.
+    pub alpha: f64,
+    /// Why the check could not be made.
+    pub reason: Option<StatsError>,
+}
+
+/// The verdict on the shares of traffic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SampleRatioVerdict {
+    /// Nothing speaks against the planned shares.
+    Ok,
+    /// The shares are not the planned ones: no result can be trusted.
+    Mismatch,
+    /// The check could not be made.
+    Unknown,
+}
+
+/// One metric in all arms.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct MetricAnalysis {
+    /// The metric.
+    pub metric: MetricKey,
+    /// How a user's events become the user's value; absent when no arm knows the metric.
+    pub kind: Option<MetricKind>,
+    /// What it is used for.
+    pub role: MetricRole,
+    /// Which way is good.
+    pub direction: Direction,
+    /// Every arm's mean.
+    pub arms: Vec<ArmResult>,
+    /// The control against each other variant.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// Analyses an experiment.
+///
+/// # Errors
+/// [`StatsError::InvalidInput`] when the plan's alpha does not lie between 0 and 1, a weight is not above 0, or the
+/// control is not among the arms.
+pub fn analyze(plan: &AnalysisPlan, summary: &ExperimentSummary) -> Result<Analysis, StatsError> {
+    check_rate("alpha", plan.alpha)?;
+    check_positive("planned_units", plan.planned_units as f64)?;
+    let control = summary
+        .arms
+        .iter()
+        .find(|arm| arm.variant == plan.control)
+        .ok_or_else(|| StatsError::invalid("control", "is not among the arms"))?;
+    let checked = check_sample_ratio(&plan.weights, &summary.arms);
+    let mut metrics: Vec<MetricAnalysis> = metric_plans(plan, summary)
+        .into_iter()
+        .map(|metric| analyze_metric(plan, &metric, control, &summary.arms))
+        .collect();
+    decision::decide(plan, checked.check.verdict, &mut metrics);
+    Ok(Analysis {
+        experiment: summary.experiment.clone(),
+        as_of: summary.as_of,
+        epoch: summary.epoch,
+        warnings: warnings(&checked, summary),
+        control: plan.control.clone(),
+        alpha: plan.alpha,
+        correction: plan.correction,
+        planned_units: plan.planned_units,
+        arms: checked.arms,
+        crossover_users: summary.crossover_users,
+        sample_ratio: checked.check,
+        metrics,
+    })
+}
+
+/// The metrics to show: those of the plan, or every metric of the summary as a goal.
+fn metric_plans(plan: &AnalysisPlan, summary: &ExperimentSummary) -> Vec<MetricPlan> {
+    if !plan.metrics.is_empty() {
+        return plan.metrics.clone();
+    }
+    let mut keys: Vec<&MetricKey> = summary.arms.iter().flat_map(|arm| arm.metrics.keys()).collect();
+    keys.sort();
+    keys.dedup();
+    keys.into_iter()
+        .map(|metric| MetricPlan {
+            metric: metric.clone(),
+            role: MetricRole::Goal,
+            direction: Direction::Up,
+        })
+        .collect()
+}
+
+fn analyze_metric(
+    plan: &AnalysisPlan,
+    metric: &MetricPlan,
+    control: &ArmSummary,
+    arms: &[ArmSummary],
+) -> MetricAnalysis {
+    let of = |arm: &ArmSummary| arm.metrics.get(&metric.metric).copied();
+    let comparisons = arms
+        .iter()
+        .filter(|arm| arm.variant != control.variant)
+        .map(|arm| comparison::compare(plan, &arm.variant, of(control), of(arm)))
+        .collect();
+    MetricAnalysis {
+        metric: metric.metric.clone(),
+        kind: arms.iter().find_map(|arm| of(arm).map(|summary: MetricSummary| summary.kind)),
+        role: metric.role,
+        direction: metric.direction,
+        arms: arms
+            .iter()
+            .map(|arm| comparison::arm_result(&arm.variant, arm.exposed, of(arm).as_ref()))
+            .collect(),
+        comparisons,
+    }
+}
+
+/// The sample-ratio check with the arms it looked at.
+struct CheckedArms {
+    check: SampleRatioCheck,
+    arms: Vec<ArmCount>,
+}
+
+fn check_sample_ratio(weights: &BTreeMap<VariantKey, f64>, arms: &[ArmSummary]) -> CheckedArms {
+    let observed: Vec<u64> = arms.iter().map(|arm| arm.exposed).collect();
+    let planned: Vec<f64> = arms
+        .iter()
+        .map(|arm| if weights.is_empty() { 1.0 } else { weights.get(&arm.variant).copied().unwrap_or(0.0) })
+        .collect();
+    let count = |arm: &ArmSummary| ArmCount {
+        variant: arm.variant.clone(),
+        exposed: arm.exposed,
+        expected: None,
+        residual: None,
+    };
+    let mut counts: Vec<ArmCount> = arms.iter().map(count).collect();
+    let mut check = SampleRatioCheck {
+        verdict: SampleRatioVerdict::Unknown,
+        chi2: None,
+        df: None,
+        p_value: None,
+        anytime_p_value: None,
+        ln_e_value: None,
+        alpha: srm::DEFAULT_ALPHA,
+        reason: None,
+    };
+    if observed.iter().all(|units| *units == 0) {
+        check.reason = Some(StatsError::TooFewUnits {
+            arm: "the experiment",
+            units: 0,
+            needed: 1,
+        });
+        return CheckedArms { check, arms: counts };
+    }
+    match srm::check(&observed, &planned) {
+        Err(reason) => check.reason = Some(reason),
+        Ok(ratio) => {
+            check.chi2 = Some(ratio.chi2);
+            check.df = Some(ratio.df);
+            check.p_value = Some(ratio.p_value);
+            let live: (Vec<u64>, Vec<f64>) = observed
+                .iter()
+                .zip(&planned)
+                .filter(|(_, weight)| **weight > 0.0)
+                .map(|(units, weight)| (*units, *weight))
+                .unzip();
+            let sequential = sequential::sample_ratio::evidence(
+                &live.0,
+                &live.1,
+                sequential::sample_ratio::DEFAULT_CONCENTRATION,
+            );
+            if let Ok(evidence) = sequential {
+                check.anytime_p_value = Some(evidence.p_value);
+                check.ln_e_value = Some(evidence.log_bayes_factor);
+            }
+            let mismatch = ratio.p_value < check.alpha || check.anytime_p_value.is_some_and(|p| p < check.alpha);
+            check.verdict = if mismatch { SampleRatioVerdict::Mismatch } else { SampleRatioVerdict::Ok };
+            for (count, arm) in counts.iter_mut().zip(&ratio.arms) {
+                count.expected = Some(arm.expected);
+                count.residual = arm.residual;
+            }
+        }
+    }
+    CheckedArms { check, arms: counts }
+}
+
+fn warnings(checked: &CheckedArms, summary: &ExperimentSummary) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if checked.check.verdict == SampleRatioVerdict::Mismatch {
+        let worst = checked
+            .arms
+            .iter()
+            .max_by(|left, right| distance(left).total_cmp(&distance(right)));
+        let arm = worst.map_or("", |arm| arm.variant.as_str());
+        warnings.push(format!(
+            "sample ratio mismatch: the arms do not hold their planned shares of traffic, {arm} most of all; \
+             do not trust the results"
+        ));
+    }
+    let exposed: u64 = summary.arms.iter().map(|arm| arm.exposed).sum();
+    if summary.crossover_users > 0 && summary.crossover_users.saturating_mul(100) > exposed {
+        warnings.push(format!(
+            "{} users saw more than one variant and were left out, more than 1 in 100",
+            summary.crossover_users
+        ));
+    }
+    warnings
+}
+
+fn distance(arm: &ArmCount) -> f64 {
+    arm.residual.unwrap_or(0.0).abs()
+}
+
+#[cfg(test)]
+mod tests;

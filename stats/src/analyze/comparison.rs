@@ -1,0 +1,315 @@
+//! One metric between the control and one variant.
+
+use domain::VariantKey;
+use domain::metric::MetricKind;
+use domain::results::{AnalysisPlan, MetricSummary};
+use serde::Serialize;
+
+use crate::error::StatsError;
+use crate::estimate::{ArmUnits, Estimate, Interval, PValue};
+use crate::frequentist::contrast::{ArmValue, Question};
+use crate::frequentist::exact::{self, Table};
+use crate::frequentist::{mean, relative};
+use crate::sequential::asymptotic;
+
+use super::decision::Decision;
+
+/// Expected users with an event, in the smaller arm, from which a proportion's intervals hold at every look.
+pub const ENOUGH_EVENTS: f64 = 10.0;
+
+/// What an anytime-valid interval rests on.
+const ANYTIME_ASSUMPTIONS: &[&str] = &[
+    "units are independent of each other",
+    "the mean of each arm is nearly normal from the first look on that is read",
+    "looked at as often as one likes: the intervals hold at all looks together",
+];
+
+/// One arm's mean of a metric.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ArmResult {
+    /// The variant.
+    pub variant: VariantKey,
+    /// Exposed users, those without an event counting as 0.
+    pub n: u64,
+    /// Exposed users with at least one counted event.
+    pub units: u64,
+    /// The mean over exposed users; absent without one.
+    pub mean: Option<f64>,
+    /// The standard deviation over exposed users; absent below two.
+    pub standard_deviation: Option<f64>,
+    /// The standard error of the mean; absent below two users.
+    pub standard_error: Option<f64>,
+}
+
+/// The control against one variant on one metric.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The variant.
+    pub variant: VariantKey,
+    /// What the anytime-valid interval says, by the metric's direction.
+    pub decision: Decision,
+    /// Treatment minus control.
+    pub absolute: Effect,
+    /// Treatment over control, minus 1.
+    pub relative: Effect,
+    /// The fixed-horizon p-value adjusted over all comparisons of the analysis.
+    pub adjusted_p_value: Option<f64>,
+    /// The anytime-valid p-value adjusted over all comparisons of the analysis.
+    pub anytime_adjusted_p_value: Option<f64>,
+    /// Fisher's exact p-value, for a proportion with few users with an event or without variance.
+    pub exact_p_value: Option<f64>,
+    /// What a reader should know about this comparison.
+    pub warnings: Vec<String>,
+    /// Why the comparison is absent or incomplete.
+    pub reason: Option<StatsError>,
+}
+
+/// An effect twice: for one look at the planned end, and valid at every look.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Effect {
+    /// Valid at every look: the one to look at.
+    pub anytime: AnytimeEvidence,
+    /// Valid for one look at the planned end.
+    pub fixed: Estimate,
+}
+
+/// What an anytime-valid interval knows of an effect.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct AnytimeEvidence {
+    /// The estimate with interval, p-value and e-value at the plan's error rate.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// The interval at the level that matches the adjusted p-value: it leaves out 0 exactly when that is at most alpha.
+    pub adjusted_interval: Option<Interval>,
+}
+
+/// One arm's mean.
+pub fn arm_result(variant: &VariantKey, exposed: u64, summary: Option<&MetricSummary>) -> ArmResult {
+    let variance = summary.and_then(|summary| summary.moments.variance());
+    let n = summary.map_or(exposed, |summary| summary.moments.n);
+    ArmResult {
+        variant: variant.clone(),
+        n,
+        units: summary.map_or(0, |summary| summary.units),
+        mean: summary.filter(|_| n > 0).map(|summary| summary.moments.mean),
+        standard_deviation: variance.map(f64::sqrt),
+        standard_error: variance.map(|variance| (variance / n as f64).sqrt()),
+    }
+}
+
+/// Compares one variant with the control; adjustment over all comparisons comes later.
+pub fn compare(
+    plan: &AnalysisPlan,
+    variant: &VariantKey,
+    control: Option<MetricSummary>,
+    treatment: Option<MetricSummary>,
+) -> Comparison {
+    let mut comparison = Comparison {
+        variant: variant.clone(),
+        decision: Decision::Undecided,
+        absolute: absent("absolute", ArmUnits { control: 0, treatment: 0 }, None),
+        relative: absent("relative", ArmUnits { control: 0, treatment: 0 }, None),
+        adjusted_p_value: None,
+        anytime_adjusted_p_value: None,
+        exact_p_value: None,
+        warnings: Vec::new(),
+        reason: None,
+    };
+    let (Some(control), Some(treatment)) = (control, treatment) else {
+        comparison.reason = Some(StatsError::invalid("metric", "is not measured in both arms"));
+        return comparison;
+    };
+    let pair = Pair { control, treatment };
+    comparison.exact_p_value = pair.exact_p_value();
+    match pair.effects(plan) {
+        Ok((absolute, relative)) => {
+            comparison.absolute = absolute;
+            comparison.relative = relative;
+            comparison.warnings = pair.warnings();
+        }
+        Err(reason) => {
+            comparison.absolute = absent("absolute", pair.units(), Some(&reason));
+            comparison.absolute.fixed.estimate = pair.difference();
+            comparison.absolute.anytime.estimate.estimate = pair.difference();
+            comparison.relative = absent("relative", pair.units(), Some(&reason));
+            comparison.reason = Some(reason);
+        }
+    }
+    comparison
+}
+
+fn absent(method: &'static str, units: ArmUnits, reason: Option<&StatsError>) -> Effect {
+    let nothing = Estimate {
+        reason: reason.cloned(),
+        ..Estimate::empty(method, units)
+    };
+    Effect {
+        anytime: AnytimeEvidence {
+            estimate: nothing.clone(),
+            adjusted_interval: None,
+        },
+        fixed: nothing,
+    }
+}
+
+/// The summaries of both arms.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    control: MetricSummary,
+    treatment: MetricSummary,
+}
+
+impl Pair {
+    fn units(&self) -> ArmUnits {
+        ArmUnits {
+            control: self.control.moments.n,
+            treatment: self.treatment.moments.n,
+        }
+    }
+
+    fn difference(&self) -> Option<f64> {
+        let units = self.units();
+        (units.control > 0 && units.treatment > 0).then(|| self.treatment.moments.mean - self.control.moments.mean)
+    }
+
+    /// Both effects, each for one look and for every look.
+    fn effects(&self, plan: &AnalysisPlan) -> Result<(Effect, Effect), StatsError> {
+        let (left, right) = (self.control.moments.into(), self.treatment.moments.into());
+        let fixed = mean::welch(&left, &right, Question::two_sided(plan.alpha))?;
+        let difference = mean::difference(&left, &right);
+        let arms = Arms {
+            control: mean::arm_value(&left, "control")?,
+            treatment: mean::arm_value(&right, "treatment")?,
+            difference,
+            alpha: plan.alpha,
+        };
+        let standard_error = self.anytime_standard_error(&arms);
+        let look = |estimate: f64, standard_error: f64| asymptotic::Look {
+            estimate,
+            standard_error,
+            units: arms.control.units as f64 + arms.treatment.units as f64,
+        };
+        let planned = plan.planned_units as f64;
+        let absolute = asymptotic::two_sided(look(difference, standard_error), planned, plan.alpha)?;
+        let absolute = Effect {
+            anytime: self.anytime("absolute_asymptotic_confidence_sequence", &absolute, plan.alpha),
+            fixed,
+        };
+        Ok((absolute, self.relative(&arms, planned)))
+    }
+
+    /// The standard error for looking at every look: for a proportion at least that under no effect, because an arm
+    /// without a single event would otherwise seem to have no noise.
+    fn anytime_standard_error(&self, arms: &Arms) -> f64 {
+        let unpooled = arms.control.variance.sqrt().hypot(arms.treatment.variance.sqrt());
+        if !self.is_proportion() {
+            return unpooled;
+        }
+        let (left, right) = (arms.control.units as f64, arms.treatment.units as f64);
+        let rate = self.pooled_rate();
+        let pooled = (rate * (1.0 - rate) * (1.0 / left + 1.0 / right)).sqrt();
+        unpooled.max(pooled)
+    }
+
+    fn relative(&self, arms: &Arms, planned: f64) -> Effect {
+        let fixed = relative::default_interval(arms.control, arms.treatment, arms.difference, arms.alpha);
+        let fixed = match fixed {
+            Ok((change, method)) => Estimate {
+                estimate: Some(change.estimate),
+                standard_error: Some(change.standard_error),
+                interval: Some(change.interval),
+                assumptions: mean::ASSUMPTIONS,
+                ..Estimate::empty(method, self.units())
+            },
+            Err(reason) => Estimate::absent("relative", self.units(), reason),
+        };
+        let arm = |value: &ArmValue| asymptotic::ArmMean {
+            mean: value.value,
+            standard_error: value.variance.sqrt(),
+            units: value.units as f64,
+        };
+        let sequence = asymptotic::log_ratio(arm(&arms.control), arm(&arms.treatment))
+            .and_then(|look| asymptotic::relative_lift(look, planned, arms.alpha));
+        let anytime = match sequence {
+            Ok(sequence) => self.anytime("relative_asymptotic_confidence_sequence", &sequence, arms.alpha),
+            Err(reason) => AnytimeEvidence {
+                estimate: Estimate {
+                    estimate: fixed.estimate,
+                    ..Estimate::absent("relative_asymptotic_confidence_sequence", self.units(), reason)
+                },
+                adjusted_interval: None,
+            },
+        };
+        Effect { anytime, fixed }
+    }
+
+    fn anytime(&self, method: &'static str, sequence: &asymptotic::AnytimeInterval, alpha: f64) -> AnytimeEvidence {
+        let p_value = PValue::from_ln(sequence.log_p_value);
+        AnytimeEvidence {
+            estimate: Estimate {
+                estimate: Some(sequence.estimate),
+                standard_error: Some(sequence.standard_error),
+                interval: Some(Interval::new(sequence.lower, sequence.upper, 1.0 - alpha)),
+                p_value: Some(p_value.p),
+                log10_p: Some(p_value.log10),
+                ln_e_value: Some(sequence.log_e),
+                assumptions: ANYTIME_ASSUMPTIONS,
+                ..Estimate::empty(method, self.units())
+            },
+            adjusted_interval: None,
+        }
+    }
+
+    fn is_proportion(&self) -> bool {
+        matches!(
+            (self.control.kind, self.treatment.kind),
+            (MetricKind::Proportion, MetricKind::Proportion)
+        )
+    }
+
+    fn pooled_rate(&self) -> f64 {
+        let units = self.units();
+        (self.control.units + self.treatment.units) as f64 / (units.control + units.treatment).max(1) as f64
+    }
+
+    /// Users with the rarer outcome that the smaller arm expects when there is no effect.
+    fn expected_events(&self) -> f64 {
+        let units = self.units();
+        let rate = self.pooled_rate();
+        units.control.min(units.treatment) as f64 * rate.min(1.0 - rate)
+    }
+
+    fn exact_p_value(&self) -> Option<f64> {
+        let varies = self.control.moments.m2 + self.treatment.moments.m2 > 0.0;
+        if !self.is_proportion() || varies && self.expected_events() >= ENOUGH_EVENTS {
+            return None;
+        }
+        let units = self.units();
+        let table = Table::new(self.control.units, units.control, self.treatment.units, units.treatment).ok()?;
+        Some(exact::fisher(&table).two_sided.p)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let units = self.units();
+        if self.is_proportion() && self.expected_events() < ENOUGH_EVENTS {
+            warnings.push(format!(
+                "the smaller arm expects fewer than {ENOUGH_EVENTS} users with an event: too few to decide, \
+                 see the exact p-value"
+            ));
+        } else if !self.is_proportion() && units.control.min(units.treatment) < mean::MANY_UNITS {
+            let many = mean::MANY_UNITS;
+            warnings.push(format!("an arm has fewer than {many} users: too few to decide on a mean"));
+        }
+        warnings
+    }
+}
+
+/// Both arms' means with the error rate.
+#[derive(Debug, Clone, Copy)]
+struct Arms {
+    control: ArmValue,
+    treatment: ArmValue,
+    difference: f64,
+    alpha: f64,
+}

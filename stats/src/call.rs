@@ -1,0 +1,77 @@
+//! Any method by name: one JSON request in, one JSON answer out.
+//!
+//! A request is `{"id", "method", "inputs"}`; the answer is `{"id", "method", "result"}`, or `{"id", "error"}` with a
+//! `code` and a `message`. Numbers that JSON has no word for are the strings "inf", "-inf" and "nan", both ways.
+//! The list of methods is [`registry::METHODS`]; reading lines and sending answers is left to the caller.
+
+pub mod inputs;
+pub mod registry;
+
+mod bayes;
+mod group;
+mod sequential;
+mod special;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::StatsError;
+use inputs::Inputs;
+
+/// Answers one request.
+///
+/// Never panics and never fails: whatever is wrong with the request is said in the answer's `error`.
+pub fn call(request: &Value) -> Value {
+    let id = request.get("id").cloned().unwrap_or(Value::Null);
+    match answer(request) {
+        Ok((method, result)) => json!({"id": id, "method": method, "result": result}),
+        Err(error) => json!({"id": id, "error": {"code": error.code(), "message": error.to_string()}}),
+    }
+}
+
+/// The name and the result of the method that a request asks for.
+fn answer(request: &Value) -> Result<(&'static str, Value), StatsError> {
+    let name = request
+        .get("method")
+        .and_then(Value::as_str)
+        .ok_or_else(|| StatsError::invalid("method", "must be a text"))?;
+    let method = registry::find(name).ok_or_else(|| StatsError::UnknownMethod { name: name.to_owned() })?;
+    let empty = Map::new();
+    let inputs = match request.get("inputs") {
+        None | Some(Value::Null) => &empty,
+        Some(Value::Object(map)) => map,
+        Some(_) => return Err(StatsError::invalid("inputs", "must be an object")),
+    };
+    let result = (method.answer)(&Inputs::new(inputs))?;
+    Ok((method.name, result))
+}
+
+/// A number as JSON: a word where JSON has no number for it.
+pub fn number(value: f64) -> Value {
+    if value.is_finite() {
+        json!(value)
+    } else if value.is_nan() {
+        json!("nan")
+    } else if value > 0.0 {
+        json!("inf")
+    } else {
+        json!("-inf")
+    }
+}
+
+/// A list of numbers as JSON.
+pub fn numbers(values: &[f64]) -> Value {
+    Value::Array(values.iter().copied().map(number).collect())
+}
+
+/// The answer of a method whose whole result is one number.
+pub fn bare(value: f64) -> Value {
+    json!({"value": number(value)})
+}
+
+/// The answer of a method whose whole result is one list.
+pub fn bare_list(values: &[f64]) -> Value {
+    json!({"value": numbers(values)})
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Bayesian comparisons by name.
+
+use serde_json::{Value, json};
+
+use super::inputs::Inputs;
+use crate::bayes::arms::compare_pair;
+use crate::bayes::conjugate::{beta_binomial as beta_posterior, gamma_poisson as gamma_posterior};
+use crate::bayes::effect::{EffectPrior, chance_between, posterior};
+use crate::bayes::posterior::Posterior;
+use crate::error::StatsError;
+use crate::special::beta::{Share, ln_beta_tails};
+
+/// The region of practical equivalence that is reported, to either side of 0.
+const ROPE: f64 = 0.01;
+
+fn interval_95(posterior: &Posterior) -> Result<[f64; 2], StatsError> {
+    Ok([posterior.quantile(0.025)?, posterior.quantile(0.975)?])
+}
+
+pub(super) fn beta_binomial(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let prior = match inputs.finites("prior")?.as_slice() {
+        [a, b] => [*a, *b],
+        _ => return Err(StatsError::invalid("prior", "must be two numbers")),
+    };
+    let control = beta_posterior(inputs.count("x_control")?, inputs.count("n_control")?, prior)?;
+    let treatment = beta_posterior(inputs.count("x_treatment")?, inputs.count("n_treatment")?, prior)?;
+    let pair = compare_pair(&control, &treatment)?;
+    let parameters = |posterior: &Posterior| match posterior {
+        Posterior::Beta { a, b } => json!([a, b]),
+        _ => Value::Null,
+    };
+    Ok(json!({
+        "posterior_control": parameters(&control),
+        "posterior_treatment": parameters(&treatment),
+        "p_treatment_better": pair.treatment_better,
+        "p_closed_form": pair.treatment_better,
+        "p_control_better": pair.control_better,
+        "mean_control": control.mean(),
+        "mean_treatment": treatment.mean(),
+        "ci95_control": interval_95(&control)?,
+        "ci95_treatment": interval_95(&treatment)?,
+        "expected_loss_choose_control": pair.loss_of_control,
+        "expected_loss_choose_treatment": pair.loss_of_treatment,
+    }))
+}
+
+pub(super) fn effect(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let prior = if inputs.has("prior_var") {
+        EffectPrior::Normal {
+            mean: inputs.finite_or("prior_mean", 0.0)?,
+            variance: inputs.positive("prior_var")?,
+        }
+    } else {
+        EffectPrior::Flat
+    };
+    let answer = posterior(inputs.finite("effect")?, inputs.positive("se")?, prior, 0.05)?;
+    Ok(json!({
+        "post_mean": answer.mean,
+        "post_sd": answer.sd,
+        "chance_to_win": answer.chance_to_win,
+        "log10_prob_worse": answer.log10_chance_worse,
+        "ci95": [answer.interval.lower, answer.interval.upper],
+        "risk_choose_control": answer.loss_of_control,
+        "risk_choose_treatment": answer.loss_of_treatment,
+        "rope_prob_inside_±0.01": chance_between(&answer, -ROPE, ROPE),
+    }))
+}
+
+pub(super) fn gamma_poisson(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let (shape, rate) = (inputs.positive("prior_shape")?, inputs.positive("prior_rate")?);
+    let (in_control, in_treatment) =
+        (inputs.not_negative("exposure_control")?, inputs.not_negative("exposure_treatment")?);
+    let (from_control, from_treatment) = (inputs.count("count_control")?, inputs.count("count_treatment")?);
+    let control = gamma_posterior(from_control, in_control, shape, rate)?;
+    let treatment = gamma_posterior(from_treatment, in_treatment, shape, rate)?;
+    // The control's share of two independent gamma variables has a beta distribution.
+    let share = Share::of(rate + in_control, rate + in_treatment);
+    let higher = ln_beta_tails(shape + from_control as f64, shape + from_treatment as f64, share).lower.exp();
+    Ok(json!({
+        "p_treatment_rate_higher": higher,
+        "ci95_control": interval_95(&control)?,
+        "ci95_treatment": interval_95(&treatment)?,
+    }))
+}

@@ -1,0 +1,174 @@
+//! Group-sequential designs and sequential power by name.
+
+use serde_json::{Value, json};
+
+use super::inputs::Inputs;
+use super::{bare, bare_list, number};
+use crate::design::sequential::{self, SequentialPower, Target};
+use crate::error::StatsError;
+use crate::sequential::group::classical::{self, OBRIEN_FLEMING, POCOCK, equal_information, symmetric};
+use crate::sequential::group::spending::Spending;
+use crate::sequential::group::walk::exits;
+use crate::sequential::group::{Sides, bounds, check_information};
+use crate::special::normal;
+
+fn spending(inputs: &Inputs<'_>) -> Result<Spending, StatsError> {
+    let name = inputs.text("spending")?;
+    let parameter = |prefix: &str| name.strip_prefix(prefix).and_then(|rest| rest.parse::<f64>().ok());
+    let parametric = || {
+        parameter("power_rho")
+            .map(|rho| Spending::Power { rho })
+            .or_else(|| parameter("HSD_").map(|gamma| Spending::HwangShihDecani { gamma }))
+    };
+    match name {
+        "LD_OBF" => Ok(Spending::ObrienFleming),
+        "LD_Pocock" => Ok(Spending::Pocock),
+        _ => parametric().ok_or_else(|| {
+            StatsError::invalid("spending", "must be LD_OBF, LD_Pocock, power_rho<number> or HSD_<number>")
+        }),
+    }
+}
+
+/// A number of looks; what is too large for any design stays too large.
+fn as_looks(count: u64) -> usize {
+    count.min(classical::LOOKS_BEYOND_ANY) as usize
+}
+
+fn design_of(inputs: &Inputs<'_>, shape: f64) -> Result<Value, StatsError> {
+    let design = classical::design(as_looks(inputs.count("K")?), inputs.rate("alpha_two_sided")?, shape)?;
+    Ok(json!({
+        "constant": design.constant,
+        "bounds": design.bounds,
+        "published_3dp": (design.constant * 1e3).round() / 1e3,
+    }))
+}
+
+pub(super) fn obrien_fleming(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    design_of(inputs, OBRIEN_FLEMING)
+}
+
+pub(super) fn pocock(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    design_of(inputs, POCOCK)
+}
+
+pub(super) fn wang_tsiatis(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    design_of(inputs, inputs.finite("delta")?)
+}
+
+fn spent(inputs: &Inputs<'_>, spending: Spending, alpha: f64, sides: Sides) -> Result<Value, StatsError> {
+    let bounds = bounds::bounds(&inputs.finites("t")?, spending, alpha, sides)?;
+    let cumulative: Vec<f64> = bounds.iter().map(|bound| bound.cumulative_alpha).collect();
+    let z: Vec<Value> = bounds.iter().map(|bound| number(bound.z.unwrap_or(f64::INFINITY))).collect();
+    let nominal: Vec<f64> = bounds.iter().map(|bound| bound.nominal_p.unwrap_or(0.0)).collect();
+    let before = std::iter::once(0.0).chain(cumulative.iter().copied());
+    let spend: Vec<f64> = cumulative.iter().zip(before).map(|(now, before)| now - before).collect();
+    Ok(json!({"cumulative_alpha": cumulative, "z_bounds": z, "nominal_p": nominal, "spend": spend}))
+}
+
+pub(super) fn spending_bounds(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let sides = match inputs.count("sides")? {
+        1 => Sides::One,
+        2 => Sides::Two,
+        _ => return Err(StatsError::invalid("sides", "must be 1 or 2")),
+    };
+    spent(inputs, spending(inputs)?, inputs.rate("alpha_per_side")?, sides)
+}
+
+pub(super) fn spending_bounds_one_sided(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    spent(inputs, spending(inputs)?, inputs.rate("alpha_one_sided")?, Sides::One)
+}
+
+fn two_sided_bounds(inputs: &Inputs<'_>, spending: Spending) -> Result<Value, StatsError> {
+    let alpha = inputs.rate("alpha_two_sided")? / 2.0;
+    let bounds = bounds::bounds(&inputs.finites("t")?, spending, alpha, Sides::Two)?;
+    let z: Vec<f64> = bounds.iter().map(|bound| bound.z.unwrap_or(f64::INFINITY)).collect();
+    Ok(bare_list(&z))
+}
+
+pub(super) fn obrien_fleming_bounds(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    two_sided_bounds(inputs, Spending::ObrienFleming)
+}
+
+pub(super) fn pocock_bounds(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    two_sided_bounds(inputs, Spending::Pocock)
+}
+
+pub(super) fn pocock_nominal(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let alpha = inputs.rate("alpha")?;
+    let nominal = |looks: &u64| {
+        classical::design(as_looks(*looks), alpha, POCOCK).map(|design| normal::two_sided(design.constant))
+    };
+    let values: Result<Vec<f64>, StatsError> = inputs.counts("K")?.iter().map(nominal).collect();
+    Ok(bare_list(&values?))
+}
+
+fn classical_power(looks: u64, shape: f64, target: Target) -> Result<SequentialPower, StatsError> {
+    sequential::power_of_classical(&classical::design(as_looks(looks), target.alpha, shape)?, target)
+}
+
+pub(super) fn power(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let shape = match inputs.text("type")? {
+        "pocock" => POCOCK,
+        "obf" => OBRIEN_FLEMING,
+        _ => return Err(StatsError::invalid("type", "must be pocock or obf")),
+    };
+    let target = Target {
+        alpha: inputs.rate("alpha_two_sided")?,
+        power: inputs.rate("power")?,
+    };
+    let answer = classical_power(inputs.count("K")?, shape, target)?;
+    Ok(json!({
+        "drift": answer.drift,
+        "inflation_factor": answer.inflation_factor,
+        "ASN_ratio_H1": answer.expected_under_effect,
+        "ASN_ratio_H0": answer.expected_under_null,
+    }))
+}
+
+pub(super) fn obrien_fleming_inflation(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let target = Target {
+        alpha: inputs.rate("alpha")?,
+        power: inputs.rate("power")?,
+    };
+    let inflation =
+        |looks: &u64| classical_power(*looks, OBRIEN_FLEMING, target).map(|answer| answer.inflation_factor);
+    let values: Result<Vec<f64>, StatsError> = inputs.counts("K")?.iter().map(inflation).collect();
+    Ok(bare_list(&values?))
+}
+
+pub(super) fn peeking(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let looks = as_looks(inputs.count("looks")?);
+    let information = equal_information(looks);
+    check_information(&information)?;
+    let stops = vec![symmetric(normal::isf(inputs.rate("nominal")? / 2.0)); looks];
+    Ok(bare(exits(&information, &stops, 0.0).iter().map(|exit| exit.lower + exit.upper).sum()))
+}
+
+pub(super) fn sign_walk(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let (alpha, power) = (inputs.rate("alpha")?, inputs.rate("power")?);
+    let design = sequential::sign_walk(inputs.positive("relative_mde")?, alpha, power)?;
+    Ok(json!({
+        "total_conversions_N": design.conversions,
+        "treatment_lead_d": design.lead,
+        "type1_at_N": design.type_one_error,
+        "power_at_N": design.power,
+    }))
+}
+
+pub(super) fn wald_bounds(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let bounds = sequential::wald_bounds(inputs.rate("alpha")?, inputs.rate("beta")?)?;
+    Ok(json!({"A": bounds.upper, "B": bounds.lower}))
+}
+
+/// Power, inflation and mean cost of an anytime-valid interval that is looked at a number of times.
+pub(super) fn confidence_sequence_power(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let watching = sequential::Watching {
+        looks: as_looks(inputs.count("looks")?),
+        planned_share: inputs.finite_or("planned_share", 1.0)?,
+    };
+    let target = Target {
+        alpha: inputs.rate("alpha")?,
+        power: inputs.rate("power")?,
+    };
+    Ok(json!(sequential::confidence_sequence_design(watching, target)?))
+}

@@ -1,0 +1,3 @@
+//! Planning before the start: power, sample size, detectable effect and duration.
+
+pub mod sequential;

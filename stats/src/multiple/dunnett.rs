@@ -1,0 +1,277 @@
+//! Many treatments against one control (Dunnett 1955): exact for normal values with a common variance.
+//!
+//! All comparisons share the control's noise z and the pooled standard deviation s; given both they are independent.
+//! The chance that any of them exceeds c is integrated over z and s as a sum of tails, so that a p-value keeps its
+//! digits however small it is.
+
+use serde::Serialize;
+
+use super::super::frequentist::contrast::Alternative;
+use super::super::frequentist::sample::{Sample, too_few};
+use crate::error::{StatsError, check_positive, check_rate};
+use crate::estimate::Interval;
+use crate::special::roots::{Bracket, brent};
+use crate::special::{noncentral, normal, quadrature};
+
+/// More treatments than this are refused: the tables stop there, and so does use.
+pub const MAX_TREATMENTS: usize = 100;
+
+/// The z that is integrated to beyond the critical value; the rest is below 10⁻¹⁵ of the answer.
+const REACH: f64 = 8.5;
+
+/// One treatment against the control.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DunnettComparison {
+    /// Treatment minus control.
+    pub difference: f64,
+    /// Its standard error from the variance pooled over all arms.
+    pub standard_error: f64,
+    /// The difference in standard errors.
+    pub statistic: f64,
+    /// The p-value adjusted for all treatments.
+    pub p_value: f64,
+    /// The interval that holds together with those of the other treatments.
+    pub interval: Interval,
+}
+
+/// All treatments against the control.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dunnett {
+    /// The degrees of freedom of the pooled variance.
+    pub df: f64,
+    /// The critical value of the statistic.
+    pub critical: f64,
+    /// One comparison per treatment, in their order.
+    pub comparisons: Vec<DunnettComparison>,
+}
+
+/// Compares every treatment with the control.
+///
+/// # Errors
+/// [`StatsError::TooFewUnits`], [`StatsError::ZeroVariance`], or an input error.
+pub fn test(
+    control: &Sample,
+    treatments: &[Sample],
+    alpha: f64,
+    alternative: Alternative,
+) -> Result<Dunnett, StatsError> {
+    check_rate("alpha", alpha)?;
+    check_count(treatments.len())?;
+    control.variance("control")?;
+    let (mut m2, mut df) = (control.m2, control.n as f64 - 1.0);
+    for treatment in treatments {
+        if treatment.n == 0 {
+            return Err(too_few("treatment", 0, 1));
+        }
+        m2 += treatment.m2;
+        df += treatment.n as f64 - 1.0;
+    }
+    let variance = m2 / df;
+    if variance.is_nan() || variance <= 0.0 {
+        return Err(StatsError::ZeroVariance);
+    }
+    let loadings: Vec<f64> = treatments.iter().map(|treatment| loading(control.n, treatment.n)).collect();
+    let family = Family {
+        loadings: &loadings,
+        df,
+        alternative,
+    };
+    let critical = family.critical(alpha)?;
+    let comparisons = treatments
+        .iter()
+        .map(|treatment| {
+            let difference = treatment.mean.minus(control.mean).to_f64();
+            let standard_error = (variance * (1.0 / control.n as f64 + 1.0 / treatment.n as f64)).sqrt();
+            let statistic = difference / standard_error;
+            DunnettComparison {
+                difference,
+                standard_error,
+                statistic,
+                p_value: family.p_value(statistic),
+                interval: interval(difference, critical * standard_error, 1.0 - alpha, alternative),
+            }
+        })
+        .collect();
+    Ok(Dunnett {
+        df,
+        critical,
+        comparisons,
+    })
+}
+
+/// The two-sided critical value for `treatments` of equal size with correlation `rho` between comparisons.
+///
+/// # Errors
+/// An input error, for alpha outside 0 to 1, no treatment, or a correlation outside 0 to 1.
+pub fn critical_value(treatments: usize, df: f64, alpha: f64, rho: f64) -> Result<f64, StatsError> {
+    check_rate("alpha", alpha)?;
+    check_count(treatments)?;
+    check_positive("df", df)?;
+    if !(0.0..1.0).contains(&rho) {
+        return Err(StatsError::invalid("rho", "must be at least 0 and below 1"));
+    }
+    let loadings = vec![rho.sqrt(); treatments];
+    let family = Family {
+        loadings: &loadings,
+        df,
+        alternative: Alternative::TwoSided,
+    };
+    family.critical(alpha)
+}
+
+fn check_count(treatments: usize) -> Result<(), StatsError> {
+    match treatments {
+        0 => Err(StatsError::invalid("treatments", "must hold at least one")),
+        count if count > MAX_TREATMENTS => Err(StatsError::TooLarge {
+            what: "the number of treatments",
+            size: count as u64,
+            limit: MAX_TREATMENTS as u64,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// How strongly a comparison shares the control's noise.
+fn loading(control: u64, treatment: u64) -> f64 {
+    (treatment as f64 / (treatment as f64 + control as f64)).sqrt()
+}
+
+fn interval(difference: f64, margin: f64, level: f64, alternative: Alternative) -> Interval {
+    match alternative {
+        Alternative::TwoSided => Interval::around(difference, margin, level),
+        Alternative::Greater => Interval::new(difference - margin, f64::INFINITY, level),
+        Alternative::Less => Interval::new(f64::NEG_INFINITY, difference + margin, level),
+    }
+}
+
+/// Comparisons with one control.
+#[derive(Debug, Clone, Copy)]
+struct Family<'a> {
+    loadings: &'a [f64],
+    df: f64,
+    alternative: Alternative,
+}
+
+impl Family<'_> {
+    /// The chance that the most extreme comparison is beyond `statistic`.
+    fn p_value(&self, statistic: f64) -> f64 {
+        let bound = match self.alternative {
+            Alternative::TwoSided => statistic.abs(),
+            Alternative::Greater => statistic,
+            Alternative::Less => -statistic,
+        };
+        self.exceedance(bound)
+    }
+
+    fn critical(&self, alpha: f64) -> Result<f64, StatsError> {
+        let ln_alpha = alpha.ln();
+        // The upper end is Bonferroni's bound for the heaviest tails there are, reached by doubling.
+        let mut high = 4.0;
+        while self.exceedance(high) > alpha {
+            high *= 2.0;
+            if high > 1e9 {
+                return Err(StatsError::NotConverged {
+                    what: "the critical value",
+                });
+            }
+        }
+        let low = if self.alternative == Alternative::TwoSided { 0.0 } else { -high };
+        brent("the critical value", Bracket::new(low, high), 1e-11, |c| {
+            self.exceedance(c).max(f64::MIN_POSITIVE).ln() - ln_alpha
+        })
+    }
+
+    fn exceedance(&self, bound: f64) -> f64 {
+        if bound.is_nan() {
+            return f64::NAN;
+        }
+        let value = if self.df > 1e7 {
+            self.given_scale(bound, 1.0)
+        } else {
+            noncentral::mean_over_scale(self.df, &[], |s| self.given_scale(bound, s))
+        };
+        value.min(1.0)
+    }
+
+    /// The chance given the pooled standard deviation, over the control's noise z.
+    fn given_scale(&self, bound: f64, scale: f64) -> f64 {
+        let limit = bound * scale;
+        let far = REACH + limit.abs().min(40.0);
+        let panels = (far / 3.0).ceil() as u32;
+        let integrand = |z: f64| (normal::ln_pdf(z) + self.ln_any_beyond(limit, z)).exp();
+        if self.alternative == Alternative::TwoSided {
+            // Turning the sign of z swaps the two tails, so half the line is enough.
+            2.0 * quadrature::integrate(0.0, far, panels, integrand)
+        } else {
+            quadrature::integrate(-far, far, 2 * panels, integrand)
+        }
+    }
+
+    /// ln of the chance that any comparison is beyond the limit, given the control's noise.
+    fn ln_any_beyond(&self, limit: f64, z: f64) -> f64 {
+        let mut ln_none = 0.0;
+        let mut largest = f64::NEG_INFINITY;
+        let mut last = (f64::NAN, 0.0);
+        for loading in self.loadings {
+            // Arms of equal size share one tail, which is most of the work.
+            let tail = if loading.to_bits() == last.0.to_bits() { last.1 } else { self.tail(limit, z, *loading) };
+            last = (*loading, tail);
+            largest = largest.max(tail);
+            ln_none += (-tail).ln_1p();
+        }
+        if largest <= 0.0 {
+            return f64::NEG_INFINITY;
+        }
+        (-ln_none.exp_m1()).ln()
+    }
+
+    fn tail(&self, limit: f64, z: f64, loading: f64) -> f64 {
+        let rest = (1.0 - loading * loading).sqrt();
+        let upper = normal::sf((limit - loading * z) / rest);
+        if self.alternative == Alternative::TwoSided {
+            (upper + normal::sf((limit + loading * z) / rest)).min(1.0)
+        } else {
+            upper
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dunnetts_tables_are_met() {
+        // Dunnett (1964), two-sided 5 %: 2 treatments with 27 and 3 with 76 degrees of freedom; Dunnett's own rounding.
+        assert!((critical_value(2, 27.0, 0.05, 0.5).unwrap() - 2.33).abs() < 0.006);
+        assert!((critical_value(3, 76.0, 0.05, 0.5).unwrap() - 2.40).abs() < 0.006);
+        // One treatment is Student's test, and no correlation with many units is Šidák's.
+        assert!((critical_value(1, 38.0, 0.01, 0.5).unwrap() - 2.711_557_601_9).abs() < 1e-7);
+        let sidak = normal::isf(0.5 * -(0.95_f64.ln() / 4.0).exp_m1());
+        assert!((critical_value(4, 1e9, 0.05, 0.0).unwrap() - sidak).abs() < 1e-8);
+    }
+
+    #[test]
+    fn interval_and_p_value_agree_and_order_does_not_matter() {
+        let control = Sample::from_variance(40, 10.0, 4.0);
+        let arms = [Sample::from_variance(30, 11.3, 3.0), Sample::from_variance(50, 10.1, 5.0)];
+        let answer = test(&control, &arms, 0.05, Alternative::TwoSided).unwrap();
+        for comparison in &answer.comparisons {
+            assert_eq!(comparison.p_value < 0.05, !comparison.interval.contains(0.0));
+        }
+        let turned = test(&control, &[arms[1], arms[0]], 0.05, Alternative::TwoSided).unwrap();
+        assert!((turned.comparisons[1].p_value / answer.comparisons[0].p_value - 1.0).abs() < 1e-10);
+    }
+
+    #[test]
+    fn a_far_tail_keeps_its_digits() {
+        // With one treatment the answer is Student's, also where it is tiny.
+        let family = Family {
+            loadings: &[std::f64::consts::FRAC_1_SQRT_2],
+            df: 200.0,
+            alternative: Alternative::TwoSided,
+        };
+        let truth = crate::special::student_t::two_sided(12.0, 200.0);
+        assert!((family.p_value(12.0) / truth - 1.0).abs() < 1e-6, "{:e} {truth:e}", family.p_value(12.0));
+    }
+}

@@ -1,0 +1,3 @@
+//! What decides an automatic rollback: exact sequential tests on counts of affected users.
+
+pub mod rate_ratio;

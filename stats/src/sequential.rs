@@ -1,0 +1,10 @@
+//! Methods that stay valid while people watch: confidence sequences, e-values and group-sequential designs.
+
+pub mod asymptotic;
+pub mod bounded;
+pub mod mixture;
+pub mod msprt;
+pub mod proportion;
+pub mod quantile;
+pub mod sample_ratio;
+pub mod group;

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Installs the servers and clients that the tests start into ${EXPERIMENTLY_TOOLS:-$HOME/.cache/experimently/tools}.
+# Run it again at any time: what is there already, in the versions named here, is left alone.
+set -eu
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
+tools=${EXPERIMENTLY_TOOLS:-$HOME/.cache/experimently/tools}
+mkdir -p "$tools"
+
+# A mark is written last, so that an interrupted installation is begun again.
+is_current() { [ -f "$tools/$1.mark" ] && cmp -s "$tools/$1.mark" "$2"; }
+
+if ! is_current node "$here/package-lock.json"; then
+  rm -rf "$tools/node"
+  mkdir -p "$tools/node"
+  cp "$here/package.json" "$here/package-lock.json" "$tools/node/"
+  (cd "$tools/node" && npm ci --silent --no-audit --no-fund --ignore-scripts)
+  cp "$here/package-lock.json" "$tools/node.mark"
+fi
+
+if ! is_current python "$here/requirements.txt"; then
+  rm -rf "$tools/python"
+  python3 -m venv "$tools/python"
+  "$tools/python/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
+  cp "$here/requirements.txt" "$tools/python.mark"
+fi
+
+echo "test servers are ready in $tools"
