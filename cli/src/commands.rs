@@ -90,3 +90,8 @@ fn read_plan(path: &PathBuf) -> anyhow::Result<domain::metric::MeasurementPlan> 
     plan.check().with_context(|| format!("{} does not hold together", path.display()))?;
     Ok(plan)
 }
+
+/// Reads an RFC 3339 time from the command line.
+fn parse_time(text: &str) -> Result<domain::Timestamp, String> {
+    domain::Timestamp::parse(text).map_err(|error| error.to_string())
+}

@@ -8,6 +8,7 @@
 mod clock;
 mod commands;
 mod output;
+mod settings;
 
 use std::process::ExitCode;
 

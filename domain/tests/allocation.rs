@@ -1,5 +1,8 @@
 //! Counts allocations: an evaluation makes none, whatever the flag and its operators.
-#![expect(unsafe_code, reason = "counting allocations needs an allocator, and its trait is unsafe")]
+#![expect(
+    unsafe_code,
+    reason = "counting allocations needs an allocator, and its trait is unsafe"
+)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::PathBuf;
@@ -35,7 +38,9 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 fn fixture(name: &str) -> Value {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fixtures/evaluation").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures/evaluation")
+        .join(name);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -57,13 +62,21 @@ impl Work {
             let attributes = case["attributes"].as_object().cloned().unwrap_or_default();
             (text("flag"), text("user_id"), attributes)
         });
-        Self { ruleset: Ruleset::compile(&definitions).unwrap(), questions: questions.collect() }
+        Self {
+            ruleset: Ruleset::compile(&definitions).unwrap(),
+            questions: questions.collect(),
+        }
     }
 
     /// The vectors of operators, each clause in a flag of its own.
     fn of_clauses() -> Self {
         let (mut flags, mut questions) = (Vec::new(), Vec::new());
-        for (at, case) in fixture("clauses.json")["clauses"].as_array().unwrap().iter().enumerate() {
+        for (at, case) in fixture("clauses.json")["clauses"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .enumerate()
+        {
             let key = format!("flag-{at}");
             flags.push(json!({
                 "key": key, "type": "boolean", "enabled": true, "off_variation": "off", "default": {"variation": "off"},
@@ -78,12 +91,18 @@ impl Work {
             }
         }
         let definitions: Definitions = serde_json::from_value(json!({"flags": flags})).unwrap();
-        Self { ruleset: Ruleset::compile(&definitions).unwrap(), questions }
+        Self {
+            ruleset: Ruleset::compile(&definitions).unwrap(),
+            questions,
+        }
     }
 
     fn ask_all(&self) -> usize {
         let asked = self.questions.iter().map(|(flag, user, attributes)| {
-            self.ruleset.evaluate(flag, &Context::from_json(user, attributes)).variation.is_some()
+            self.ruleset
+                .evaluate(flag, &Context::from_json(user, attributes))
+                .variation
+                .is_some()
         });
         asked.filter(|answered| *answered).count()
     }
@@ -91,8 +110,8 @@ impl Work {
 
 #[test]
 fn evaluations_allocate_nothing_and_rulesets_are_small() {
-    // One test, because the counters are the process's. What must never change: an evaluation takes no memory,
-    // so that it neither waits for the allocator nor grows under load.
+    // One test, because the counters are the process's. What must never change: an evaluation takes no
+    // memory, so that it neither waits for the allocator nor grows under load.
     for work in [Work::of_flags(), Work::of_clauses()] {
         // A regular expression gets its scratch space when a thread first uses it.
         let answered = work.ask_all();

@@ -4,3 +4,4 @@ pub mod file;
 #[cfg(feature = "kinesis")]
 pub mod kinesis;
 pub mod log;
+pub mod merged;

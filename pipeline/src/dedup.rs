@@ -16,8 +16,9 @@ const GROUP: usize = 16;
 const MAX_EIGHTHS: usize = 6;
 /// The size of a fresh table, a power of two.
 const INITIAL_SLOTS: usize = 1 << 12;
-/// Marks a free slot; the one key of this value is stored as 1.
-const FREE: u128 = 0;
+/// Marks a free slot. Any value would do but one that somebody writes by hand, such as the nil UUID; a key of this value is
+/// stored with its lowest bit turned.
+const FREE: u128 = 0x7c0f_5d1e_93b4_4a6d_b821_e6f7_0a9c_35d8;
 
 /// The bucket of event time that a timestamp falls into.
 pub fn bucket_of(ts_micros: i64) -> i64 {
@@ -75,7 +76,7 @@ impl Default for SeenIds {
 }
 
 fn stored(key: u128) -> u128 {
-    if key == FREE { 1 } else { key }
+    if key == FREE { key ^ 1 } else { key }
 }
 
 /// The first slot of a key: UUIDs are random in their low half, hashes everywhere.
@@ -287,7 +288,7 @@ mod tests {
     fn copies_within_one_group_are_found() {
         let mut seen = SeenIds::default();
         let mut fresh = Vec::new();
-        seen.insert_all(&[(7, 0), (7, 0), (0, 0), (0, 5), (1 << 90, 0)], &mut Runs::default(), &mut fresh).unwrap();
-        assert_eq!(fresh, [0, 2, 4]);
+        seen.insert_all(&[(7, 0), (7, 0), (0, 0), (0, 5), (FREE, 0), (FREE, 1), (1 << 90, 0)], &mut Runs::default(), &mut fresh).unwrap();
+        assert_eq!(fresh, [0, 2, 4, 6]);
     }
 }

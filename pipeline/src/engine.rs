@@ -218,7 +218,12 @@ impl Engine {
             return number;
         }
         let number = self.events.number_of(name);
+        let measured = self.measures.len();
         self.measures.know_events(&self.events);
+        if self.measures.len() > measured {
+            // Every arm has a row for every metric, also for those that none of its users has an event for.
+            self.arms.mark_all_changed();
+        }
         number
     }
 
@@ -238,5 +243,5 @@ impl Engine {
     }
 }
 
-
-
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,7 @@ fn write_snapshot(worker: &mut Worker, epoch: i64) -> Result<(), PipelineError> 
     let size_bytes = bytes.len();
     worker.runtime.block_on(root.put(&state::snapshot_path(epoch), bytes.into()))?;
     failpoint::at(Step::SnapshotWritten);
+    ::metrics::counter!(crate::metrics::SNAPSHOTS).increment(1);
     if let Some(before) = worker.restored.base {
         worker.runtime.block_on(state::forget_manifests(&root, before))?;
         worker.runtime.block_on(state::forget_snapshots(&root, &[before, epoch]))?;
@@ -89,6 +90,7 @@ fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Re
     worker.runtime.block_on(worker.lake.write_file(table, &joined.path, bytes))?;
     let gone: BTreeSet<String> = files.iter().map(|file| file.path.clone()).collect();
     worker.runtime.block_on(worker.lake.swap_files(table, &gone, &[joined]))?;
+    ::metrics::counter!(crate::metrics::FILES_JOINED, "table" => table.name()).increment(gone.len() as u64);
     tracing::info!(table = table.name(), day, files = gone.len(), rows, "joined small files");
     Ok(())
 }

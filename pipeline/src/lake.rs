@@ -11,7 +11,7 @@ mod root;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deltalake_core::DeltaTable;
+use deltalake_core::{DeltaTable, TableProperty};
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, Transaction, engine::arrow_conversion::TryIntoKernel};
 use deltalake_core::protocol::{DeltaOperation, OutputMode, SaveMode};
@@ -25,6 +25,9 @@ use crate::schema::{PARTITION_COLUMN, Table};
 
 /// How often a commit is tried against others: there is one committer, so a conflict is compaction by hand at most.
 const COMMIT_RETRIES: usize = 20;
+/// How long old commits stay in a table's log: at a commit a second a longer log is slow to list, and what stood when is
+/// told by the columns `as_of` and `epoch`, not by time travel.
+const LOG_RETENTION: &str = "interval 6 hours";
 /// The application id under which the pipeline's epoch stands in every table.
 pub const PIPELINE_APP_ID: &str = "experimently/pipeline";
 
@@ -266,6 +269,7 @@ async fn create(delta: DeltaTable, table: Table) -> Result<DeltaTable, PipelineE
         .with_log_store(delta.log_store())
         .with_table_name(table.name())
         .with_columns(schema.fields().cloned())
-        .with_partition_columns([PARTITION_COLUMN]);
+        .with_partition_columns([PARTITION_COLUMN])
+        .with_configuration_property(TableProperty::LogRetentionDuration, Some(LOG_RETENTION));
     builder.await.map_err(table_error("create", table))
 }

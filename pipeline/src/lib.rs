@@ -16,6 +16,7 @@ pub mod history;
 mod housekeeping;
 pub mod lake;
 pub mod measure;
+pub mod metrics;
 pub mod names;
 mod reconcile;
 mod recovery;

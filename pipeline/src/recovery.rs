@@ -34,7 +34,8 @@ pub(crate) async fn recover(
         tracing::info!(files = swept, "swept files of an epoch that never came true");
     }
     let Some(last) = last else {
-        let engine = Engine::new(plan, settings.horizons);
+        let mut engine = Engine::new(plan, settings.horizons);
+        engine.watch(&settings.watches.current());
         return Ok(WorkerParts { engine, lake, last: None, restored: RestoredSize::default(), looks: Vec::new() });
     };
     let (mut engine, restored) = restore(&lake, plan, settings, &last).await?;
@@ -85,7 +86,8 @@ async fn restore(
     }
     engine.set_horizons(settings.horizons);
     if !same_plan {
-        engine.announce_everything();
+        let days = lake.active_files(Table::Events)?.into_iter().filter_map(|file| file.day);
+        engine.announce_everything(days);
     }
     Ok((engine, size))
 }

@@ -81,7 +81,8 @@ impl Pipeline {
     /// # Errors
     /// When the source fails for good, or a commit cannot be made. Opening the pipeline again goes on without a loss.
     pub async fn run(self, source: &mut dyn Source, stop: CancellationToken) -> Result<Counters, PipelineError> {
-        source.start(&self.positions()).await?;
+        let positions = self.positions();
+        source.start(&positions).await?;
         let (raw_in, mut raw_out) = tokio::sync::mpsc::channel::<RawBatch>(RAW_QUEUE_BATCHES);
         let (decoded_in, decoded_out) = std::sync::mpsc::sync_channel(DECODED_QUEUE_BATCHES);
         let worker = self.worker;
@@ -107,7 +108,8 @@ impl Pipeline {
         tell(decoded_in, matches!(read, Ok(Ended::Finished))).await;
         let counters = working.await.map_err(gone)??;
         read?;
-        source.committed(&self.positions.borrow().clone()).await?;
+        let committed = self.positions.borrow().clone();
+        source.committed(&committed).await?;
         Ok(counters)
     }
 }

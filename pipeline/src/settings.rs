@@ -25,7 +25,7 @@ impl Watches {
     pub(crate) fn refresh(&mut self) -> bool {
         // A sender that is gone leaves its last word standing.
         let changed = self.0.has_changed().unwrap_or(false);
-        self.0.mark_unchanged();
+        self.0.borrow_and_update();
         changed
     }
 

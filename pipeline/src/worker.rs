@@ -19,6 +19,7 @@ use crate::columns::{self, EventColumns};
 use crate::engine::{Derived, Engine};
 use crate::event_files::EventFiles;
 use crate::failpoint::{self, Step};
+use crate::metrics;
 use crate::lake::{DataFile, Lake, encode_batches, partition_app_id};
 use crate::reconcile;
 use crate::schema::Table;
@@ -108,6 +109,7 @@ impl Worker {
         let runtime = tokio::runtime::Handle::current();
         let now = Instant::now();
         let last = parts.last;
+        let derived_due = last.as_ref().is_some_and(|last| last.derived == DerivedWritten::Nothing);
         Ok(Self {
             lookup: StoredRuns::new(parts.lake.root().clone(), runtime.clone()),
             files: EventFiles::start()?,
@@ -123,7 +125,7 @@ impl Worker {
             committed,
             last,
             restored: parts.restored,
-            epoch: Epoch::default(),
+            epoch: Epoch { derived_due, ..Epoch::default() },
             last_seen: BTreeMap::new(),
             last_commit: now,
             last_derived: now,
@@ -133,8 +135,6 @@ impl Worker {
 
     /// Works until told to stop or finished.
     pub fn run(mut self, inbox: &Receiver<Message>) -> Result<Counters, PipelineError> {
-        self.settings.watches.refresh();
-        self.engine.watch(&self.settings.watches.current());
         loop {
             match inbox.recv_timeout(TICK) {
                 Ok(Message::Batch(batch)) => self.take(batch)?,
@@ -245,7 +245,8 @@ impl Worker {
 
     fn commit(&mut self, derived: DerivedWritten) -> Result<(), PipelineError> {
         let owes = derived != DerivedWritten::Nothing && self.epoch.derived_due;
-        let unwritten_windows = derived == DerivedWritten::All;
+        let all_written = self.last.as_ref().is_none_or(|last| last.derived == DerivedWritten::All);
+        let unwritten_windows = derived == DerivedWritten::All && !all_written;
         if self.epoch.partitions.is_empty() && !owes && !unwritten_windows {
             return Ok(());
         }
@@ -257,6 +258,7 @@ impl Worker {
         derived: DerivedWritten,
         mended: Option<reconcile::Mended>,
     ) -> Result<(), PipelineError> {
+        let started = Instant::now();
         let epoch = self.next_epoch();
         let event_files = self.write_events(epoch)?;
         failpoint::at(Step::EventFilesWritten);
@@ -301,8 +303,17 @@ impl Worker {
             self.last_derived = self.last_commit;
         }
         self.last = Some(manifest);
+        self.report(started, epoch);
         self.keep_house(epoch)?;
         self.announce(epoch, looks)
+    }
+
+    fn report(&self, started: Instant, epoch: i64) {
+        let dirty = self.engine.dirty();
+        ::metrics::histogram!(metrics::COMMIT_SECONDS).record(started.elapsed().as_secs_f64());
+        ::metrics::gauge!(metrics::EPOCH).set(epoch as f64);
+        ::metrics::gauge!(metrics::USERS).set(self.engine.user_count() as f64);
+        ::metrics::gauge!(metrics::WAITING).set((dirty.days.len() + dirty.users.len()) as f64);
     }
 
     /// Commits the epoch to every table, `events` first.

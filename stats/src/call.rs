@@ -10,6 +10,12 @@ pub mod registry;
 mod bayes;
 mod group;
 mod sequential;
+mod means;
+mod proportions;
+mod ratios;
+mod samples;
+mod multiple;
+mod design;
 mod special;
 
 use serde_json::{Map, Value, json};

@@ -1,3 +1,6 @@
 //! Planning before the start: power, sample size, detectable effect and duration.
 
+pub mod allocation;
+pub mod means;
+pub mod proportions;
 pub mod sequential;

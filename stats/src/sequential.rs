@@ -2,9 +2,9 @@
 
 pub mod asymptotic;
 pub mod bounded;
+pub mod group;
 pub mod mixture;
 pub mod msprt;
 pub mod proportion;
 pub mod quantile;
 pub mod sample_ratio;
-pub mod group;

@@ -47,6 +47,12 @@ pub struct Replay {
     /// End the process at a step of a commit, for tests of recovery: STEP or STEP:PASSES.
     #[arg(long, hide = true)]
     fail_at: Option<String>,
+    /// Write a full snapshot after so many events, for tests of recovery.
+    #[arg(long, hide = true)]
+    snapshot_events: Option<u64>,
+    /// Join small files when there are more of them than this, for tests of recovery.
+    #[arg(long, hide = true)]
+    compact_files: Option<usize>,
 }
 
 impl Replay {
@@ -65,12 +71,14 @@ impl Replay {
         let now = clock::machine();
         let mut settings = Settings::replay(Arc::clone(&now), clock::run_id());
         settings.commit_records = self.commit_records.max(1);
+        settings.snapshot_events = self.snapshot_events.unwrap_or(settings.snapshot_events);
+        settings.compact_files = self.compact_files.unwrap_or(settings.compact_files);
         let (views, view) = tokio::sync::watch::channel(Arc::new(LiveView::default()));
         let started = Instant::now();
         let pipeline = Pipeline::open(root, plan, settings, Arc::new(KeepView(views))).await?;
         let before = view.borrow().counters;
         let bar = output::byte_progress("replaying");
-        let mut source = WithBar { inner: FileSource::new(self.files, now()), bar: bar.clone() };
+        let mut source = WithBar { inner: FileSource::new(self.files.clone(), now()), bar: bar.clone() };
         let stop = stop_on_interrupt();
         let counters = pipeline.run(&mut source, stop.clone()).await?;
         bar.finish_and_clear();

@@ -1,8 +1,8 @@
 //! Which buckets belong to which share, and how shares change while the fewest units move.
 //!
-//! Shares that follow each other from bucket 0 are the plain layout. When shares change, that layout would also
-//! move units between shares that keep their size; [`reallocate`] instead keeps every bucket that can stay, and
-//! its result is stored with the definition.
+//! Shares that follow each other from bucket 0 are the plain layout. When shares change, that layout would
+//! also move units between shares that keep their size; [`reallocate`] instead keeps every bucket that can
+//! stay, and its result is stored with the definition.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +41,8 @@ pub fn buckets_of_percent(percent: f64) -> Option<u32> {
     (in_steps && in_range).then_some(whole as u32)
 }
 
-/// Shares all buckets out by weights: the largest remainder, ties to the earlier. Nothing when the weights are
-/// not finite, negative or all 0.
+/// Shares all buckets out by weights: the largest remainder, ties to the earlier. Nothing when the weights
+/// are not finite, negative or all 0.
 pub fn buckets_of_weights(weights: &[f64]) -> Option<Vec<u32>> {
     let total: f64 = weights.iter().sum();
     if !total.is_finite() || total <= 0.0 || weights.iter().any(|weight| *weight < 0.0) {
@@ -85,9 +85,9 @@ pub fn lay_out(counts: &[u32]) -> Vec<Vec<BucketRange>> {
 
 /// Gives each share as many buckets as `counts` says and moves the fewest units possible.
 ///
-/// `previous` holds what each share had, in the order of `counts`; a share that is new had nothing. A share that
-/// shrinks gives up its last buckets; those go to shares that grow before buckets that belonged to nobody do.
-/// The buckets of `previous` must not overlap and `counts` must sum to at most [`BUCKETS`].
+/// `previous` holds what each share had, in the order of `counts`; a share that is new had nothing. A share
+/// that shrinks gives up its last buckets; those go to shares that grow before buckets that belonged to
+/// nobody do. The buckets of `previous` must not overlap and `counts` must sum to at most [`BUCKETS`].
 pub fn reallocate(previous: &[Vec<BucketRange>], counts: &[u32]) -> Vec<Vec<BucketRange>> {
     let mut layout = Vec::with_capacity(counts.len());
     let mut freed = Vec::new();

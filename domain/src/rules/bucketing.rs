@@ -1,8 +1,8 @@
 //! Buckets: which of 100 000 places a unit falls into under a salt.
 //!
-//! The formula is frozen, because a change would reshuffle every running experiment, and golden vectors hold it
-//! (`fixtures/evaluation/bucketing.json`): murmur3_x86_32 with seed 0 over the UTF-8 bytes of
-//! `salt + ":" + unit`, then a multiply-shift, which has no modulo bias and needs no floating point.
+//! The formula is frozen, because a change would reshuffle every running experiment, and golden vectors hold
+//! it (`fixtures/evaluation/bucketing.json`): murmur3_x86_32 with seed 0 over the UTF-8 bytes of `salt + ":"
+//! + unit`, then a multiply-shift, which has no modulo bias and needs no floating point.
 
 /// How many buckets there are: a step of a share is 0.001 percent.
 pub const BUCKETS: u32 = 100_000;
@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn a_million_ids_fall_evenly_into_the_buckets() {
-        // What must never change: every bucket is equally likely, for ids that differ by a digit and for several salts.
+        // What must never change: every bucket is equally likely, for ids that differ by a digit and for
+        // several salts.
         for salt in ["checkout", "checkout/variant", "", "ü"] {
             let bucketer = Bucketer::new(salt);
             let mut counts = vec![0_u32; CELLS];
@@ -176,7 +177,8 @@ mod tests {
 
     #[test]
     fn buckets_under_different_salts_are_independent() {
-        // What must never change: being in one experiment says nothing about another, however alike the salts.
+        // What must never change: being in one experiment says nothing about another, however alike the
+        // salts.
         for (first, second) in [
             ("a", "b"),
             ("exp-1", "exp-2"),

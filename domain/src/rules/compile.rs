@@ -1,7 +1,7 @@
 //! Compilation: checks what the definitions' types cannot say and builds the ruleset.
 //!
-//! Every error is reported with its path. What is in error, and what rests on it, is left out; everything else
-//! is compiled all the same.
+//! Every error is reported with its path. What is in error, and what rests on it, is left out; everything
+//! else is compiled all the same.
 
 mod conditions;
 mod experiments;
@@ -22,7 +22,8 @@ const SALT_MAX_BYTES: usize = 512;
 /// A ruleset of what is valid, and the errors of the rest.
 #[derive(Debug)]
 pub struct Compiled {
-    /// What can be served. A flag in error answers `ERROR` with [`InvalidDefinition`](super::EvaluationError).
+    /// What can be served. A flag in error answers `ERROR` with
+    /// [`InvalidDefinition`](super::EvaluationError).
     pub ruleset: Ruleset,
     /// What is wrong, in the order of the definitions' parts.
     pub errors: Vec<CompileError>,

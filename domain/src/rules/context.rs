@@ -285,7 +285,8 @@ mod tests {
             "/a~1b",
             "/plan",
         ] {
-            // What must never change: a pointer means what RFC 6901 says; serde_json is the independent reading.
+            // What must never change: a pointer means what RFC 6901 says; serde_json is the independent
+            // reading.
             assert_eq!(
                 find(&attributes, path).as_ref(),
                 attributes.pointer(path),

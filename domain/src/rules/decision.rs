@@ -125,7 +125,8 @@ pub struct Decision<'r> {
     pub value: &'r Value,
     /// The type of the flag's values; JSON for experiments and unknown keys.
     pub value_type: ValueType,
-    /// The variation or variant; absent when a unit takes no part in an experiment, or on an error without one.
+    /// The variation or variant; absent when a unit takes no part in an experiment, or on an error without
+    /// one.
     pub variation: Option<&'r VariantKey>,
     /// Why, in standard words.
     pub reason: Reason,
@@ -139,7 +140,8 @@ pub struct Decision<'r> {
     pub bucket: Option<u32>,
     /// Where a split-URL variant sends the visitor.
     pub url: Option<&'r str>,
-    /// The experiment whose exposure this is, with `variation` as the variant; absent when nothing is measured.
+    /// The experiment whose exposure this is, with `variation` as the variant; absent when nothing is
+    /// measured.
     pub exposure: Option<&'r str>,
     /// Why there is no answer, when the reason is `ERROR`.
     pub error: Option<EvaluationError>,

@@ -1,8 +1,8 @@
 //! Definitions as people write them: flags, experiments, segments, layers and holdouts.
 //!
-//! Their serde shapes are stored and sent, so a field may be added (with a default) but never renamed. What the
-//! types cannot say is checked by [`Ruleset::compile`](super::Ruleset::compile), which turns them into what is
-//! evaluated.
+//! Their serde shapes are stored and sent, so a field may be added (with a default) but never renamed. What
+//! the types cannot say is checked by [`Ruleset::compile`](super::Ruleset::compile), which turns them into
+//! what is evaluated.
 
 mod condition;
 mod experiment;
@@ -86,7 +86,8 @@ pub enum Serve {
     Variation(VariantKey),
     /// Shares of the traffic, in percent; what is left over to 100 gets the flag's off variation.
     Rollout(Vec<Share>),
-    /// The variation that is called like the experiment's variant; who takes no part goes on to the next rule.
+    /// The variation that is called like the experiment's variant; who takes no part goes on to the next
+    /// rule.
     Experiment(ExperimentKey),
 }
 
@@ -98,7 +99,8 @@ pub struct Share {
     pub variation: VariantKey,
     /// Its share in percent, 0 to 100 in steps of 0.001.
     pub percent: f64,
-    /// The buckets that it holds, as many as `percent` says. Empty: the shares follow each other from bucket 0.
+    /// The buckets that it holds, as many as `percent` says. Empty: the shares follow each other from bucket
+    /// 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<BucketRange>,
 }

@@ -1,8 +1,8 @@
 //! Evaluation: from a compiled ruleset and a context to a decision.
 //!
-//! The order is fixed: archived or off, individual overrides, prerequisites, layer and holdout, rules (the first
-//! that matches), default. Nothing here allocates, waits or can panic, and the recursion through prerequisites,
-//! segments and `flag_equals` is bounded when the ruleset is compiled.
+//! The order is fixed: archived or off, individual overrides, prerequisites, layer and holdout, rules (the
+//! first that matches), default. Nothing here allocates, waits or can panic, and the recursion through
+//! prerequisites, segments and `flag_equals` is bounded when the ruleset is compiled.
 
 use super::condition::Scope;
 use super::context::{AttributePath, Context, Unit};
@@ -55,8 +55,8 @@ impl<'r> Choice<'r> {
 }
 
 impl Ruleset {
-    /// The value of a flag for a context, and why. Never fails: an unknown or broken flag gives a decision with
-    /// the reason `ERROR`.
+    /// The value of a flag for a context, and why. Never fails: an unknown or broken flag gives a decision
+    /// with the reason `ERROR`.
     pub fn evaluate(&self, flag_key: &str, context: &Context<'_>) -> Decision<'_> {
         let Some(position) = self.flag_index.get(flag_key) else {
             return Decision::error(EvaluationError::FlagNotFound, self.version);
@@ -75,7 +75,8 @@ impl Ruleset {
         decision
     }
 
-    /// The variant of an experiment for a context, and why. `variation` is absent when the unit takes no part.
+    /// The variant of an experiment for a context, and why. `variation` is absent when the unit takes no
+    /// part.
     pub fn assign(&self, experiment_key: &str, context: &Context<'_>) -> Decision<'_> {
         let Some(position) = self.experiment_index.get(experiment_key) else {
             return Decision::error(EvaluationError::FlagNotFound, self.version);

@@ -12,7 +12,8 @@ const FINGERPRINTS_PER_ENTRY_MIN: usize = 4;
 /// A set of ids that answers membership and nothing else.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct IdSet {
-    /// How far a fingerprint is shifted to the right to give its directory entry; 64 bits of shift mean one entry.
+    /// How far a fingerprint is shifted to the right to give its directory entry; 64 bits of shift mean one
+    /// entry.
     shift: u32,
     /// Where each entry's fingerprints start, and at the end how many there are.
     starts: Box<[u32]>,

@@ -1,8 +1,8 @@
 //! The operators: what a clause's value must look like, and what it says of an attribute.
 //!
-//! `docs/targeting.md` has the table. A test never fails: an attribute that is absent or odd does not hold, and
-//! the outcome says which it was. To add an operator: one name in `Operator`, one line here, one row there and
-//! one vector in `fixtures/evaluation`.
+//! `docs/targeting.md` has the table. A test never fails: an attribute that is absent or odd does not hold,
+//! and the outcome says which it was. To add an operator: one name in `Operator`, one line here, one row
+//! there and one vector in `fixtures/evaluation`.
 
 mod collection;
 mod date;

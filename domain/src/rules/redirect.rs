@@ -2,8 +2,8 @@
 
 /// The address of a variant with the visitor's query string kept.
 ///
-/// Parameters of `visited` that the variant's address does not set itself are appended to it in their order and
-/// as they were written; so is the fragment, unless the variant has one.
+/// Parameters of `visited` that the variant's address does not set itself are appended to it in their order
+/// and as they were written; so is the fragment, unless the variant has one.
 ///
 /// ```
 /// use domain::rules::redirect_url;

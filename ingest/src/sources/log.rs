@@ -77,6 +77,8 @@ impl Source for LogSource {
             });
         }
         self.release(positions).await?;
+        // A read under way from before belongs to other positions.
+        self.reading = None;
         self.reader = Some(Reader::new(self.log.clone(), committed));
         Ok(())
     }

@@ -19,6 +19,15 @@ pub(crate) struct Arm {
     pub sums: Vec<Sums>,
     /// Whether anything changed since the arm was last written.
     pub changed: bool,
+    /// Whether the table has an older form of it.
+    pub written: bool,
+}
+
+impl Arm {
+    /// Whether it was the first arm of anybody; one that was only ever somebody's second says nothing.
+    pub fn has_users(&self) -> bool {
+        self.exposed + self.crossovers > 0
+    }
 }
 
 impl Arm {
@@ -59,6 +68,11 @@ impl Arms {
             list.push(Arm { experiment, variant, changed: true, ..Arm::default() });
             list.len() as u32 - 1
         })
+    }
+
+    /// Has every arm written again.
+    pub fn mark_all_changed(&mut self) {
+        self.list.iter_mut().for_each(|arm| arm.changed = true);
     }
 
     /// All arms by number.

@@ -381,6 +381,7 @@ impl Engine {
             }
             // A change that waits to be written names a place, which may have another owner by then.
             self.exposures[at as usize].changed = false;
+            self.exposures[at as usize].user = NONE;
             self.free_exposures.push(at);
             at = exposure.next;
         }

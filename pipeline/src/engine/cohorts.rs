@@ -131,7 +131,7 @@ impl Engine {
 
     fn recount(&mut self, number: usize) {
         let exposure = self.exposures[number];
-        if exposure.crossover || self.free_exposures.contains(&(number as u32)) {
+        if exposure.crossover || exposure.user == NONE {
             return;
         }
         self.cohorts.exposed(exposure.arm, exposure.ts, 1);

@@ -93,7 +93,10 @@ impl Engine {
             self.window_rows(row, &mut derived);
         }
         for number in 0..self.arms.list().len() as u32 {
-            if std::mem::take(&mut self.arms.get_mut(number).changed) {
+            let arm = self.arms.get_mut(number);
+            let wanted = arm.has_users() || arm.written;
+            if std::mem::take(&mut arm.changed) && wanted {
+                arm.written = true;
                 self.summary_rows(number, &mut derived.summaries);
             }
         }
@@ -190,7 +193,7 @@ impl Engine {
     /// The summaries of all experiments as of a commit.
     pub fn summaries(&self, epoch: i64) -> BTreeMap<ExperimentKey, ExperimentSummary> {
         let mut summaries: BTreeMap<ExperimentKey, ExperimentSummary> = BTreeMap::new();
-        for arm in self.arms.list() {
+        for arm in self.arms.list().iter().filter(|arm| arm.has_users()) {
             let Ok(experiment) = ExperimentKey::new(self.experiments.text(arm.experiment)) else { continue };
             let Ok(variant) = VariantKey::new(self.variants.text(arm.variant)) else { continue };
             let summary = summaries.entry(experiment.clone()).or_insert_with(|| ExperimentSummary {

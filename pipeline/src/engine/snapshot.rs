@@ -166,10 +166,9 @@ impl Engine {
         self.horizons = horizons;
     }
 
-    /// Has every summary and every window that is known written again, because the plan is another one now.
-    pub fn announce_everything(&mut self) {
-        for number in 0..self.arms.list().len() as u32 {
-            self.arms.get_mut(number).changed = true;
-        }
+    /// Has every summary and all windows of the given days written again, because the plan is another one now.
+    pub fn announce_everything(&mut self, days: impl Iterator<Item = i32>) {
+        self.dirty.days.extend(days);
+        self.arms.mark_all_changed();
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use datafusion::prelude::SessionContext;
+use domain::metric::MeasurementPlan;
 use domain::results::{ArmSummary, ExperimentSummary, MetricSummary};
 use domain::{ExperimentKey, MetricKey, Moments, Timestamp, VariantKey};
 
@@ -112,6 +113,17 @@ impl Reader {
     }
 }
 
+/// The plan that the lake was last measured by; discovery alone before the first commit.
+///
+/// # Errors
+/// When the state beside the tables cannot be read.
+pub async fn plan(lake: &Lake) -> Result<MeasurementPlan, PipelineError> {
+    match lake.epoch(Table::Events).await? {
+        Some(epoch) => Ok(state::read_manifest(lake.root(), epoch).await?.plan),
+        None => Ok(MeasurementPlan::discover()),
+    }
+}
+
 /// What the lake says of every experiment, or as it stood at some event time.
 ///
 /// # Errors
@@ -121,10 +133,7 @@ pub async fn experiments(
     as_of: Option<Timestamp>,
 ) -> Result<BTreeMap<ExperimentKey, ExperimentSummary>, PipelineError> {
     let context = super::session(lake).await?;
-    let plan = match lake.epoch(Table::Events).await? {
-        Some(epoch) => state::read_manifest(lake.root(), epoch).await?.plan,
-        None => return Ok(BTreeMap::new()),
-    };
+    let plan = plan(lake).await?;
     let mut found: BTreeMap<ExperimentKey, ExperimentSummary> = BTreeMap::new();
     for stored in summaries(&context, as_of).await? {
         let keys = (ExperimentKey::new(&stored.row.experiment), VariantKey::new(&stored.row.variant));

@@ -50,7 +50,11 @@ fn top_two(best: &[f64], leader_share: f64) -> Vec<f64> {
 
 /// The chance that another arm than `arm` is best, from the others' chances and not by subtraction.
 fn others(best: &[f64], arm: usize) -> f64 {
-    best.iter().enumerate().filter(|(index, _)| *index != arm).map(|(_, chance)| chance).sum()
+    best.iter()
+        .enumerate()
+        .filter(|(index, _)| *index != arm)
+        .map(|(_, chance)| chance)
+        .sum()
 }
 
 /// Shares in proportion to `weights`, raised to the floor where they fall below it.
@@ -61,14 +65,27 @@ fn others(best: &[f64], arm: usize) -> f64 {
 pub fn with_floor(weights: &[f64], floor: f64) -> Result<Vec<f64>, StatsError> {
     let count = weights.len() as f64;
     if !(floor >= 0.0 && floor * count <= 1.0) {
-        return Err(StatsError::invalid("floor", "must be at least 0 and leave room for every arm"));
+        return Err(StatsError::invalid(
+            "floor",
+            "must be at least 0 and leave room for every arm",
+        ));
     }
     let total: f64 = weights.iter().sum();
-    if weights.iter().any(|weight| !(weight.is_finite() && *weight >= 0.0)) || !(total.is_finite() && total > 0.0) {
-        return Err(StatsError::invalid("weights", "must be finite, at least 0 and not all 0"));
+    if weights
+        .iter()
+        .any(|weight| !(weight.is_finite() && *weight >= 0.0))
+        || !(total.is_finite() && total > 0.0)
+    {
+        return Err(StatsError::invalid(
+            "weights",
+            "must be finite, at least 0 and not all 0",
+        ));
     }
     // What the floor takes is taken from every arm alike, so that the order of the arms stays.
-    Ok(weights.iter().map(|weight| floor + (1.0 - floor * count) * weight / total).collect())
+    Ok(weights
+        .iter()
+        .map(|weight| floor + (1.0 - floor * count) * weight / total)
+        .collect())
 }
 
 #[cfg(test)]
@@ -76,7 +93,9 @@ mod tests {
     use super::*;
 
     fn arms() -> Vec<Posterior> {
-        [(30.0, 970.0), (40.0, 960.0), (45.0, 955.0)].map(|(a, b)| Posterior::Beta { a, b }).to_vec()
+        [(30.0, 970.0), (40.0, 960.0), (45.0, 955.0)]
+            .map(|(a, b)| Posterior::Beta { a, b })
+            .to_vec()
     }
 
     #[test]
@@ -85,7 +104,10 @@ mod tests {
         for rule in [Rule::Thompson, Rule::TopTwo { leader_share: 0.5 }] {
             let shares = shares(&arms(), rule, 0.05).unwrap();
             assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-            assert!(shares[0] < shares[1] && shares[1] < shares[2] && shares[0] >= 0.05, "{shares:?}");
+            assert!(
+                shares[0] < shares[1] && shares[1] < shares[2] && shares[0] >= 0.05,
+                "{shares:?}"
+            );
         }
     }
 
@@ -101,9 +123,16 @@ mod tests {
     fn order_of_the_arms_does_not_matter() {
         let mut reversed = arms();
         reversed.reverse();
-        let (one, mut two) = (shares(&arms(), Rule::Thompson, 0.0).unwrap(), shares(&reversed, Rule::Thompson, 0.0).unwrap());
+        let (one, mut two) = (
+            shares(&arms(), Rule::Thompson, 0.0).unwrap(),
+            shares(&reversed, Rule::Thompson, 0.0).unwrap(),
+        );
         two.reverse();
-        assert!(one.iter().zip(&two).all(|(left, right)| (left - right).abs() < 1e-10));
+        assert!(
+            one.iter()
+                .zip(&two)
+                .all(|(left, right)| (left - right).abs() < 1e-10)
+        );
     }
 
     #[test]

@@ -74,10 +74,17 @@ fn check(batches: &[Batch]) -> Result<(), StatsError> {
             return Err(StatsError::invalid("share", "must be above 0 and at most 1"));
         }
         if batch.n > batch.traffic {
-            return Err(StatsError::invalid("n", "must be at most the traffic of the batch"));
+            return Err(StatsError::invalid(
+                "n",
+                "must be at most the traffic of the batch",
+            ));
         }
         if batch.n < 2 {
-            return Err(StatsError::TooFewUnits { arm: "a batch of the arm", units: batch.n, needed: 2 });
+            return Err(StatsError::TooFewUnits {
+                arm: "a batch of the arm",
+                units: batch.n,
+                needed: 2,
+            });
         }
     }
     Ok(())
@@ -96,8 +103,14 @@ fn weighted(batches: &[Batch], alpha: f64, weight: impl Fn(&Batch) -> f64) -> Ar
 
 fn inverse_propensity(batches: &[Batch], alpha: f64) -> ArmEstimate {
     let traffic: f64 = batches.iter().map(|batch| batch.traffic as f64).sum();
-    let scores = batches.iter().map(|batch| (batch.traffic as f64, batch.n as f64 / batch.share, batch));
-    let estimate = scores.clone().map(|(_, weight, batch)| weight * batch.mean).sum::<f64>() / traffic;
+    let scores = batches
+        .iter()
+        .map(|batch| (batch.traffic as f64, batch.n as f64 / batch.share, batch));
+    let estimate = scores
+        .clone()
+        .map(|(_, weight, batch)| weight * batch.mean)
+        .sum::<f64>()
+        / traffic;
     // A user's score is value/share with the arm and 0 without it; its variance is taken within each batch.
     let spread = |(users, weight, batch): (f64, f64, &Batch)| {
         let mean = weight * batch.mean / users;
@@ -123,7 +136,13 @@ mod tests {
 
     fn batch(traffic: u64, share: f64, mean: f64) -> Batch {
         let n = (traffic as f64 * share) as u64;
-        Batch { traffic, share, n, mean, m2: 4.0 * (n - 1) as f64 }
+        Batch {
+            traffic,
+            share,
+            n,
+            mean,
+            m2: 4.0 * (n - 1) as f64,
+        }
     }
 
     #[test]
@@ -142,7 +161,11 @@ mod tests {
     fn constant_shares_make_all_three_the_plain_mean() {
         let batches = [batch(1_000, 0.5, 1.0), batch(3_000, 0.5, 2.0)];
         let answer = corrected(&batches, 0.05).unwrap();
-        for part in [answer.inverse_propensity, answer.stratified, answer.adaptively_weighted] {
+        for part in [
+            answer.inverse_propensity,
+            answer.stratified,
+            answer.adaptively_weighted,
+        ] {
             assert!((part.estimate - 1.75).abs() < 1e-12);
         }
         assert!((answer.stratified.standard_error - (4.0_f64 / 2_000.0).sqrt()).abs() < 1e-9);
@@ -154,6 +177,15 @@ mod tests {
         assert!(corrected(&[], 0.05).is_err() && corrected(&[good], 0.0).is_err());
         assert!(corrected(&[Batch { share: 0.0, ..good }], 0.05).is_err());
         assert!(corrected(&[Batch { n: 1, ..good }], 0.05).is_err());
-        assert!(corrected(&[Batch { mean: f64::NAN, ..good }], 0.05).is_err());
+        assert!(
+            corrected(
+                &[Batch {
+                    mean: f64::NAN,
+                    ..good
+                }],
+                0.05
+            )
+            .is_err()
+        );
     }
 }

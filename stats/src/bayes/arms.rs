@@ -48,10 +48,17 @@ pub fn compare(arms: &[Posterior]) -> Result<Vec<ArmChance>, StatsError> {
         let best = over(&grid, |u| arms[index].density(u) * others_below(u));
         // max − own is positive where the own parameter is below a point and some other is above it.
         let cost = |u: f64| {
-            let above_any = if arms.len() == 2 { arms[1 - index].tails(u).upper } else { 1.0 - others_below(u) };
+            let above_any = if arms.len() == 2 {
+                arms[1 - index].tails(u).upper
+            } else {
+                1.0 - others_below(u)
+            };
             arms[index].slope(u) * arms[index].tails(u).lower * above_any
         };
-        ArmChance { best: best.clamp(0.0, 1.0), expected_loss: over(&grid, cost) }
+        ArmChance {
+            best: best.clamp(0.0, 1.0),
+            expected_loss: over(&grid, cost),
+        }
     });
     Ok(chances.collect())
 }
@@ -74,13 +81,25 @@ pub fn compare_pair(control: &Posterior, treatment: &Posterior) -> Result<PairCh
 ///
 /// # Errors
 /// As [`compare`].
-pub fn difference_below(control: &Posterior, treatment: &Posterior, difference: f64) -> Result<f64, StatsError> {
+pub fn difference_below(
+    control: &Posterior,
+    treatment: &Posterior,
+    difference: f64,
+) -> Result<f64, StatsError> {
     let arms = [control.clone(), treatment.clone()];
     check(&arms)?;
     // The narrower arm is the variable of integration, so that the other's distribution is smooth against it.
     let grid = grid(arms.iter());
-    let shifted = |u: f64| treatment.tails(treatment.point(control.value(u) + difference)).lower;
-    let moved = |u: f64| control.tails(control.point(treatment.value(u) - difference)).upper;
+    let shifted = |u: f64| {
+        treatment
+            .tails(treatment.point(control.value(u) + difference))
+            .lower
+    };
+    let moved = |u: f64| {
+        control
+            .tails(control.point(treatment.value(u) - difference))
+            .upper
+    };
     let spread = |arm: &Posterior| {
         let support = arm.support();
         arm.value(support.high) - arm.value(support.low)
@@ -117,13 +136,20 @@ fn check(arms: &[Posterior]) -> Result<(), StatsError> {
         return Err(StatsError::invalid("arms", "must be at least two"));
     }
     if arms.len() > MAX_ARMS {
-        return Err(StatsError::TooLarge { what: "the number of arms", size: arms.len() as u64, limit: MAX_ARMS as u64 });
+        return Err(StatsError::TooLarge {
+            what: "the number of arms",
+            size: arms.len() as u64,
+            limit: MAX_ARMS as u64,
+        });
     }
     let kind = std::mem::discriminant(&arms[0]);
     for arm in arms {
         arm.check()?;
         if std::mem::discriminant(arm) != kind {
-            return Err(StatsError::invalid("arms", "must all have the same kind of posterior"));
+            return Err(StatsError::invalid(
+                "arms",
+                "must all have the same kind of posterior",
+            ));
         }
     }
     Ok(())
@@ -136,8 +162,17 @@ fn grid<'a>(arms: impl Iterator<Item = &'a Posterior>) -> Vec<f64> {
         let support = arm.support();
         // Half way out the density has fallen by a third of its logarithm; finer where it changes most.
         let between = |end: f64, share: f64| support.mode + share * (end - support.mode);
-        points.extend([support.low, between(support.low, 0.4), between(support.low, 0.15), support.mode]);
-        points.extend([between(support.high, 0.15), between(support.high, 0.4), support.high]);
+        points.extend([
+            support.low,
+            between(support.low, 0.4),
+            between(support.low, 0.15),
+            support.mode,
+        ]);
+        points.extend([
+            between(support.high, 0.15),
+            between(support.high, 0.4),
+            support.high,
+        ]);
     }
     points.sort_by(f64::total_cmp);
     points
@@ -172,7 +207,10 @@ mod tests {
 
     #[test]
     fn two_normals_agree_with_the_closed_form() {
-        let (one, two) = (Posterior::Normal { mean: 1.0, sd: 0.3 }, Posterior::Normal { mean: 1.2, sd: 1e-4 });
+        let (one, two) = (
+            Posterior::Normal { mean: 1.0, sd: 0.3 },
+            Posterior::Normal { mean: 1.2, sd: 1e-4 },
+        );
         let pair = compare_pair(&one, &two).unwrap();
         let z = 0.2 / 0.3_f64.hypot(1e-4);
         assert!((pair.treatment_better - crate::special::normal::cdf(z)).abs() < 1e-12);
@@ -205,7 +243,10 @@ mod tests {
         for bad in [f64::NAN, 0.0, -1.0, f64::INFINITY] {
             assert!(compare_pair(&tiny, &Posterior::Beta { a: bad, b: 1.0 }).is_err());
         }
-        assert!(compare(&[tiny.clone()]).is_err() && compare_pair(&tiny, &Posterior::Normal { mean: 0.0, sd: 1.0 }).is_err());
+        assert!(
+            compare(&[tiny.clone()]).is_err()
+                && compare_pair(&tiny, &Posterior::Normal { mean: 0.0, sd: 1.0 }).is_err()
+        );
     }
 
     proptest! {

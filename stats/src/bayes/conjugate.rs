@@ -16,7 +16,10 @@ pub fn beta_binomial(successes: u64, trials: u64, prior: [f64; 2]) -> Result<Pos
     let failures = trials
         .checked_sub(successes)
         .ok_or_else(|| StatsError::invalid("successes", "must be at most the trials"))?;
-    Ok(Posterior::Beta { a: a + successes as f64, b: b + failures as f64 })
+    Ok(Posterior::Beta {
+        a: a + successes as f64,
+        b: b + failures as f64,
+    })
 }
 
 /// The rate of events: Gamma(shape + events, rate + exposure). Shape ½ with a rate close to 0 is Jeffreys' prior.
@@ -27,16 +30,26 @@ pub fn gamma_poisson(events: u64, exposure: f64, shape: f64, rate: f64) -> Resul
     check_not_negative("exposure", exposure)?;
     check_positive("prior_shape", shape)?;
     check_positive("prior_rate", rate)?;
-    Ok(Posterior::Gamma { shape: shape + events as f64, rate: rate + exposure })
+    Ok(Posterior::Gamma {
+        shape: shape + events as f64,
+        rate: rate + exposure,
+    })
 }
 
 /// A mean from its estimate with a normal prior.
 ///
 /// # Errors
 /// [`StatsError::InvalidInput`] when an argument is out of range.
-pub fn normal_mean(mean: f64, standard_error: f64, prior: super::effect::EffectPrior) -> Result<Posterior, StatsError> {
+pub fn normal_mean(
+    mean: f64,
+    standard_error: f64,
+    prior: super::effect::EffectPrior,
+) -> Result<Posterior, StatsError> {
     let posterior = super::effect::posterior(mean, standard_error, prior, 0.05)?;
-    Ok(Posterior::Normal { mean: posterior.mean, sd: posterior.sd })
+    Ok(Posterior::Normal {
+        mean: posterior.mean,
+        sd: posterior.sd,
+    })
 }
 
 /// The logarithms of positive values, such as order values.
@@ -92,7 +105,10 @@ pub fn log_normal_mean(values: LogSummary, prior: LogPrior) -> Result<Posterior,
     let scale = prior.scale + 0.5 * values.m2 + 0.5 * prior.weight * n / weight * gap * gap;
     // With v = ln(scale/σ²) the density is that of ln Gamma(shape, 1).
     let (mode, sd) = (shape.ln(), 1.0 / shape.sqrt());
-    let (low, high) = (mode - VARIANCE_REACH * sd.max(sd * sd), mode + VARIANCE_REACH * sd.min(1.0));
+    let (low, high) = (
+        mode - VARIANCE_REACH * sd.max(sd * sd),
+        mode + VARIANCE_REACH * sd.min(1.0),
+    );
     let half = 0.5 * (high - low) / f64::from(VARIANCE_PANELS);
     let mut parts = Vec::new();
     for panel in 0..VARIANCE_PANELS {
@@ -122,25 +138,58 @@ mod tests {
     use super::*;
     use crate::bayes::arms::compare_pair;
 
-    const PRIOR: LogPrior = LogPrior { mean: 0.0, weight: 1e-3, shape: 1e-3, scale: 1e-3 };
+    const PRIOR: LogPrior = LogPrior {
+        mean: 0.0,
+        weight: 1e-3,
+        shape: 1e-3,
+        scale: 1e-3,
+    };
 
     #[test]
     fn many_log_normal_values_have_a_posterior_around_their_mean() {
-        let values = LogSummary { n: 10_000, mean: 3.0, m2: 4_900.0 };
+        let values = LogSummary {
+            n: 10_000,
+            mean: 3.0,
+            m2: 4_900.0,
+        };
         let posterior = log_normal_mean(values, PRIOR).unwrap();
         // Large samples: ln of the mean is μ + σ²/2 = 3.245 with variance σ²/n + σ⁴/(2n).
         let middle = posterior.quantile(0.5).unwrap().ln();
         let spread = (posterior.quantile(0.975).unwrap().ln() - middle) / 1.959_964;
-        assert!((middle - 3.245).abs() < 1e-3 && (spread / (0.49e-4 + 0.49 * 0.49 / 2e4_f64).sqrt() - 1.0).abs() < 0.01);
+        assert!(
+            (middle - 3.245).abs() < 1e-3
+                && (spread / (0.49e-4 + 0.49 * 0.49 / 2e4_f64).sqrt() - 1.0).abs() < 0.01
+        );
     }
 
     #[test]
     fn a_higher_log_mean_wins_and_equal_arms_tie() {
-        let arm = |mean: f64| log_normal_mean(LogSummary { n: 500, mean, m2: 400.0 }, PRIOR).unwrap();
+        let arm = |mean: f64| {
+            log_normal_mean(
+                LogSummary {
+                    n: 500,
+                    mean,
+                    m2: 400.0,
+                },
+                PRIOR,
+            )
+            .unwrap()
+        };
         assert!(compare_pair(&arm(1.0), &arm(1.3)).unwrap().treatment_better > 0.999);
         assert!((compare_pair(&arm(1.0), &arm(1.0)).unwrap().treatment_better - 0.5).abs() < 1e-9);
         for n in [0, 1, 2] {
-            assert!(log_normal_mean(LogSummary { n, mean: 1.0, m2: 0.0 }, PRIOR).is_ok() || n == 0);
+            assert!(
+                log_normal_mean(
+                    LogSummary {
+                        n,
+                        mean: 1.0,
+                        m2: 0.0
+                    },
+                    PRIOR
+                )
+                .is_ok()
+                    || n == 0
+            );
         }
     }
 
@@ -148,7 +197,11 @@ mod tests {
     fn what_is_out_of_range_has_a_reason() {
         assert!(beta_binomial(2, 1, [1.0, 1.0]).is_err() && beta_binomial(0, 1, [0.0, 1.0]).is_err());
         assert!(gamma_poisson(1, f64::NAN, 1.0, 1.0).is_err());
-        let broken = LogSummary { n: 3, mean: f64::NAN, m2: 1.0 };
+        let broken = LogSummary {
+            n: 3,
+            mean: f64::NAN,
+            m2: 1.0,
+        };
         assert!(log_normal_mean(broken, PRIOR).is_err());
     }
 }

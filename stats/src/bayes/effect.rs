@@ -43,7 +43,12 @@ pub struct EffectPosterior {
 ///
 /// # Errors
 /// [`StatsError::InvalidInput`] when an argument is out of range.
-pub fn posterior(estimate: f64, standard_error: f64, prior: EffectPrior, alpha: f64) -> Result<EffectPosterior, StatsError> {
+pub fn posterior(
+    estimate: f64,
+    standard_error: f64,
+    prior: EffectPrior,
+    alpha: f64,
+) -> Result<EffectPosterior, StatsError> {
     check_finite("effect", estimate)?;
     check_positive("se", standard_error)?;
     check_rate("alpha", alpha)?;
@@ -52,8 +57,14 @@ pub fn posterior(estimate: f64, standard_error: f64, prior: EffectPrior, alpha: 
         EffectPrior::Normal { mean, variance } => {
             check_finite("prior_mean", mean)?;
             check_positive("prior_var", variance)?;
-            let (squared, total) = (standard_error * standard_error, variance + standard_error * standard_error);
-            (estimate * (variance / total) + mean * (squared / total), (variance / total).sqrt() * standard_error)
+            let (squared, total) = (
+                standard_error * standard_error,
+                variance + standard_error * standard_error,
+            );
+            (
+                estimate * (variance / total) + mean * (squared / total),
+                (variance / total).sqrt() * standard_error,
+            )
         }
     };
     let z = mean / sd;
@@ -70,7 +81,11 @@ pub fn posterior(estimate: f64, standard_error: f64, prior: EffectPrior, alpha: 
 
 /// The chance that the effect lies between `low` and `high`: the region of practical equivalence.
 pub fn chance_between(posterior: &EffectPosterior, low: f64, high: f64) -> f64 {
-    normal::ln_between((low - posterior.mean) / posterior.sd, (high - posterior.mean) / posterior.sd).exp()
+    normal::ln_between(
+        (low - posterior.mean) / posterior.sd,
+        (high - posterior.mean) / posterior.sd,
+    )
+    .exp()
 }
 
 /// The mean of max(Z + z, 0) for a standard normal Z: φ(z) + z·Φ(z).
@@ -91,8 +106,20 @@ mod tests {
     #[test]
     fn a_flat_prior_is_the_limit_of_a_wide_one() {
         let flat = posterior(0.3, 0.2, EffectPrior::Flat, 0.05).unwrap();
-        let wide = posterior(0.3, 0.2, EffectPrior::Normal { mean: 5.0, variance: 1e12 }, 0.05).unwrap();
-        assert!((flat.mean - wide.mean).abs() < 1e-9 && (flat.loss_of_control - wide.loss_of_control).abs() < 1e-9);
+        let wide = posterior(
+            0.3,
+            0.2,
+            EffectPrior::Normal {
+                mean: 5.0,
+                variance: 1e12,
+            },
+            0.05,
+        )
+        .unwrap();
+        assert!(
+            (flat.mean - wide.mean).abs() < 1e-9
+                && (flat.loss_of_control - wide.loss_of_control).abs() < 1e-9
+        );
     }
 
     #[test]
@@ -100,7 +127,9 @@ mod tests {
         for effect in [0.0, 1e-3, 2.0, -30.0, 300.0] {
             let up = posterior(effect, 0.7, EffectPrior::Flat, 0.1).unwrap();
             let down = posterior(-effect, 0.7, EffectPrior::Flat, 0.1).unwrap();
-            assert!((up.loss_of_control - up.loss_of_treatment - effect).abs() < 1e-12 * effect.abs().max(1.0));
+            assert!(
+                (up.loss_of_control - up.loss_of_treatment - effect).abs() < 1e-12 * effect.abs().max(1.0)
+            );
             assert!((up.loss_of_control - down.loss_of_treatment).abs() < 1e-15);
         }
         let [before, after] = [-11.999_9, -12.000_1].map(mean_excess);
@@ -111,7 +140,18 @@ mod tests {
     fn what_is_out_of_range_has_a_reason() {
         assert!(posterior(f64::NAN, 1.0, EffectPrior::Flat, 0.05).is_err());
         assert!(posterior(0.0, 0.0, EffectPrior::Flat, 0.05).is_err());
-        assert!(posterior(0.0, 1.0, EffectPrior::Normal { mean: 0.0, variance: 0.0 }, 0.05).is_err());
+        assert!(
+            posterior(
+                0.0,
+                1.0,
+                EffectPrior::Normal {
+                    mean: 0.0,
+                    variance: 0.0
+                },
+                0.05
+            )
+            .is_err()
+        );
         let answer = posterior(0.1, 1.0, EffectPrior::Flat, 0.05).unwrap();
         assert!((chance_between(&answer, f64::NEG_INFINITY, f64::INFINITY) - 1.0).abs() < 1e-12);
     }

@@ -76,10 +76,12 @@ impl Posterior {
     pub fn check(&self) -> Result<(), StatsError> {
         match self {
             Self::Beta { a, b } => check_positive("a", *a).and(check_positive("b", *b)).map(drop),
-            Self::Normal { mean, sd } => check_finite("mean", *mean).and(check_positive("sd", *sd)).map(drop),
-            Self::Gamma { shape, rate } => {
-                check_positive("shape", *shape).and(check_positive("rate", *rate)).map(drop)
-            }
+            Self::Normal { mean, sd } => check_finite("mean", *mean)
+                .and(check_positive("sd", *sd))
+                .map(drop),
+            Self::Gamma { shape, rate } => check_positive("shape", *shape)
+                .and(check_positive("rate", *rate))
+                .map(drop),
             Self::LogMixture { parts } => parts.iter().try_for_each(|part| {
                 check_positive("weight", part.weight)?;
                 check_finite("mean", part.mean)?;
@@ -94,9 +96,10 @@ impl Posterior {
             Self::Beta { a, b } => a / (a + b),
             Self::Normal { mean, .. } => *mean,
             Self::Gamma { shape, rate } => shape / rate,
-            Self::LogMixture { parts } => {
-                parts.iter().map(|part| part.weight * (part.mean + 0.5 * part.sd * part.sd).exp()).sum()
-            }
+            Self::LogMixture { parts } => parts
+                .iter()
+                .map(|part| part.weight * (part.mean + 0.5 * part.sd * part.sd).exp())
+                .sum(),
         }
     }
 
@@ -110,10 +113,12 @@ impl Posterior {
             Self::Normal { mean, sd } => Ok(mean + sd * normal::quantile(p)),
             Self::Gamma { shape, rate } => Ok(gamma_quantile(*shape, p) / rate),
             Self::LogMixture { parts } => {
-                let ends = parts.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], part| {
-                    let at = part.mean + part.sd * normal::quantile(p);
-                    [low.min(at), high.max(at)]
-                });
+                let ends = parts
+                    .iter()
+                    .fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], part| {
+                        let at = part.mean + part.sd * normal::quantile(p);
+                        [low.min(at), high.max(at)]
+                    });
                 let bracket = Bracket::new(ends[0] - 1e-9, ends[1] + 1e-9);
                 Ok(brent("quantile", bracket, 1e-13, |u| self.tails(u).lower - p)?.exp())
             }
@@ -157,20 +162,32 @@ impl Posterior {
     pub(super) fn tails(&self, u: f64) -> Tails {
         if u.is_infinite() {
             let above = if u > 0.0 { 1.0 } else { 0.0 };
-            return Tails { lower: above, upper: 1.0 - above };
+            return Tails {
+                lower: above,
+                upper: 1.0 - above,
+            };
         }
         match self {
             Self::Beta { a, b } => {
                 let tails = ln_beta_tails(*a, *b, logistic(u));
-                Tails { lower: tails.lower.exp(), upper: tails.upper.exp() }
+                Tails {
+                    lower: tails.lower.exp(),
+                    upper: tails.upper.exp(),
+                }
             }
             Self::Normal { mean, sd } => normal_tails((u - mean) / sd),
             Self::Gamma { shape, rate } => {
                 let tails = ln_gamma_tails(*shape, rate * u.exp());
-                Tails { lower: tails.lower.exp(), upper: tails.upper.exp() }
+                Tails {
+                    lower: tails.lower.exp(),
+                    upper: tails.upper.exp(),
+                }
             }
             Self::LogMixture { parts } => {
-                let mut sum = Tails { lower: 0.0, upper: 0.0 };
+                let mut sum = Tails {
+                    lower: 0.0,
+                    upper: 0.0,
+                };
                 for part in parts {
                     let tails = normal_tails((u - part.mean) / part.sd);
                     sum.lower += part.weight * tails.lower;
@@ -187,9 +204,10 @@ impl Posterior {
             Self::Beta { a, b } => ln_beta_terms(*a, *b, logistic(u)).exp(),
             Self::Normal { mean, sd } => normal::pdf((u - mean) / sd) / sd,
             Self::Gamma { shape, rate } => ln_gamma_terms(*shape, rate * u.exp()).exp(),
-            Self::LogMixture { parts } => {
-                parts.iter().map(|part| part.weight * normal::pdf((u - part.mean) / part.sd) / part.sd).sum()
-            }
+            Self::LogMixture { parts } => parts
+                .iter()
+                .map(|part| part.weight * normal::pdf((u - part.mean) / part.sd) / part.sd)
+                .sum(),
         }
     }
 
@@ -197,10 +215,20 @@ impl Posterior {
     pub(super) fn support(&self) -> Support {
         let reach = (2.0 * DEPTH).sqrt();
         match self {
-            Self::Normal { mean, sd } => Support { low: mean - reach * sd, mode: *mean, high: mean + reach * sd },
+            Self::Normal { mean, sd } => Support {
+                low: mean - reach * sd,
+                mode: *mean,
+                high: mean + reach * sd,
+            },
             Self::LogMixture { parts } => {
-                let low = parts.iter().map(|part| part.mean - reach * part.sd).fold(f64::INFINITY, f64::min);
-                let high = parts.iter().map(|part| part.mean + reach * part.sd).fold(f64::NEG_INFINITY, f64::max);
+                let low = parts
+                    .iter()
+                    .map(|part| part.mean - reach * part.sd)
+                    .fold(f64::INFINITY, f64::min);
+                let high = parts
+                    .iter()
+                    .map(|part| part.mean + reach * part.sd)
+                    .fold(f64::NEG_INFINITY, f64::max);
                 let mode = parts.iter().map(|part| part.weight * part.mean).sum();
                 Support { low, mode, high }
             }
@@ -208,17 +236,29 @@ impl Posterior {
                 let (mode, total) = ((a / b).ln(), a + b);
                 // Relative to its mode the log density is a·d − (a + b)·ln(1 + p·(eᵈ − 1)), p = a/(a + b).
                 let fall = |d: f64| -> f64 {
-                    let log = if d > 30.0 { d + (a / total).ln() } else { (a / total * d.exp_m1()).ln_1p() };
+                    let log = if d > 30.0 {
+                        d + (a / total).ln()
+                    } else {
+                        (a / total * d.exp_m1()).ln_1p()
+                    };
                     DEPTH + a * d - total * log
                 };
                 let sd = (total / (a * b)).sqrt();
-                Support { low: mode - edge(|d| fall(-d), sd), mode, high: mode + edge(fall, sd) }
+                Support {
+                    low: mode - edge(|d| fall(-d), sd),
+                    mode,
+                    high: mode + edge(fall, sd),
+                }
             }
             Self::Gamma { shape, rate } => {
                 let mode = (shape / rate).ln();
                 let fall = |d: f64| DEPTH - shape * (d.exp_m1() - d);
                 let sd = 1.0 / shape.sqrt();
-                Support { low: mode - edge(|d| fall(-d), sd), mode, high: mode + edge(fall, sd) }
+                Support {
+                    low: mode - edge(|d| fall(-d), sd),
+                    mode,
+                    high: mode + edge(fall, sd),
+                }
             }
         }
     }
@@ -241,9 +281,16 @@ fn logistic(u: f64) -> Share {
         let power = (-u.abs()).exp();
         (power / (1.0 + power), 1.0 / (1.0 + power))
     };
-    if u > 0.0 { Share { x: large, y: small } } else { Share { x: small, y: large } }
+    if u > 0.0 {
+        Share { x: large, y: small }
+    } else {
+        Share { x: small, y: large }
+    }
 }
 
 fn normal_tails(z: f64) -> Tails {
-    Tails { lower: normal::cdf(z), upper: normal::sf(z) }
+    Tails {
+        lower: normal::cdf(z),
+        upper: normal::sf(z),
+    }
 }

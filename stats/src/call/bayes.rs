@@ -68,14 +68,18 @@ pub(super) fn effect(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 
 pub(super) fn gamma_poisson(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (shape, rate) = (inputs.positive("prior_shape")?, inputs.positive("prior_rate")?);
-    let (in_control, in_treatment) =
-        (inputs.not_negative("exposure_control")?, inputs.not_negative("exposure_treatment")?);
+    let (in_control, in_treatment) = (
+        inputs.not_negative("exposure_control")?,
+        inputs.not_negative("exposure_treatment")?,
+    );
     let (from_control, from_treatment) = (inputs.count("count_control")?, inputs.count("count_treatment")?);
     let control = gamma_posterior(from_control, in_control, shape, rate)?;
     let treatment = gamma_posterior(from_treatment, in_treatment, shape, rate)?;
     // The control's share of two independent gamma variables has a beta distribution.
     let share = Share::of(rate + in_control, rate + in_treatment);
-    let higher = ln_beta_tails(shape + from_control as f64, shape + from_treatment as f64, share).lower.exp();
+    let higher = ln_beta_tails(shape + from_control as f64, shape + from_treatment as f64, share)
+        .lower
+        .exp();
     Ok(json!({
         "p_treatment_rate_higher": higher,
         "ci95_control": interval_95(&control)?,

@@ -14,7 +14,10 @@ use crate::special::normal;
 
 fn spending(inputs: &Inputs<'_>) -> Result<Spending, StatsError> {
     let name = inputs.text("spending")?;
-    let parameter = |prefix: &str| name.strip_prefix(prefix).and_then(|rest| rest.parse::<f64>().ok());
+    let parameter = |prefix: &str| {
+        name.strip_prefix(prefix)
+            .and_then(|rest| rest.parse::<f64>().ok())
+    };
     let parametric = || {
         parameter("power_rho")
             .map(|rho| Spending::Power { rho })
@@ -24,7 +27,10 @@ fn spending(inputs: &Inputs<'_>) -> Result<Spending, StatsError> {
         "LD_OBF" => Ok(Spending::ObrienFleming),
         "LD_Pocock" => Ok(Spending::Pocock),
         _ => parametric().ok_or_else(|| {
-            StatsError::invalid("spending", "must be LD_OBF, LD_Pocock, power_rho<number> or HSD_<number>")
+            StatsError::invalid(
+                "spending",
+                "must be LD_OBF, LD_Pocock, power_rho<number> or HSD_<number>",
+            )
         }),
     }
 }
@@ -35,7 +41,11 @@ fn as_looks(count: u64) -> usize {
 }
 
 fn design_of(inputs: &Inputs<'_>, shape: f64) -> Result<Value, StatsError> {
-    let design = classical::design(as_looks(inputs.count("K")?), inputs.rate("alpha_two_sided")?, shape)?;
+    let design = classical::design(
+        as_looks(inputs.count("K")?),
+        inputs.rate("alpha_two_sided")?,
+        shape,
+    )?;
     Ok(json!({
         "constant": design.constant,
         "bounds": design.bounds,
@@ -58,10 +68,20 @@ pub(super) fn wang_tsiatis(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 fn spent(inputs: &Inputs<'_>, spending: Spending, alpha: f64, sides: Sides) -> Result<Value, StatsError> {
     let bounds = bounds::bounds(&inputs.finites("t")?, spending, alpha, sides)?;
     let cumulative: Vec<f64> = bounds.iter().map(|bound| bound.cumulative_alpha).collect();
-    let z: Vec<Value> = bounds.iter().map(|bound| number(bound.z.unwrap_or(f64::INFINITY))).collect();
-    let nominal: Vec<f64> = bounds.iter().map(|bound| bound.nominal_p.unwrap_or(0.0)).collect();
+    let z: Vec<Value> = bounds
+        .iter()
+        .map(|bound| number(bound.z.unwrap_or(f64::INFINITY)))
+        .collect();
+    let nominal: Vec<f64> = bounds
+        .iter()
+        .map(|bound| bound.nominal_p.unwrap_or(0.0))
+        .collect();
     let before = std::iter::once(0.0).chain(cumulative.iter().copied());
-    let spend: Vec<f64> = cumulative.iter().zip(before).map(|(now, before)| now - before).collect();
+    let spend: Vec<f64> = cumulative
+        .iter()
+        .zip(before)
+        .map(|(now, before)| now - before)
+        .collect();
     Ok(json!({"cumulative_alpha": cumulative, "z_bounds": z, "nominal_p": nominal, "spend": spend}))
 }
 
@@ -75,13 +95,21 @@ pub(super) fn spending_bounds(inputs: &Inputs<'_>) -> Result<Value, StatsError> 
 }
 
 pub(super) fn spending_bounds_one_sided(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    spent(inputs, spending(inputs)?, inputs.rate("alpha_one_sided")?, Sides::One)
+    spent(
+        inputs,
+        spending(inputs)?,
+        inputs.rate("alpha_one_sided")?,
+        Sides::One,
+    )
 }
 
 fn two_sided_bounds(inputs: &Inputs<'_>, spending: Spending) -> Result<Value, StatsError> {
     let alpha = inputs.rate("alpha_two_sided")? / 2.0;
     let bounds = bounds::bounds(&inputs.finites("t")?, spending, alpha, Sides::Two)?;
-    let z: Vec<f64> = bounds.iter().map(|bound| bound.z.unwrap_or(f64::INFINITY)).collect();
+    let z: Vec<f64> = bounds
+        .iter()
+        .map(|bound| bound.z.unwrap_or(f64::INFINITY))
+        .collect();
     Ok(bare_list(&z))
 }
 
@@ -141,7 +169,12 @@ pub(super) fn peeking(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let information = equal_information(looks);
     check_information(&information)?;
     let stops = vec![symmetric(normal::isf(inputs.rate("nominal")? / 2.0)); looks];
-    Ok(bare(exits(&information, &stops, 0.0).iter().map(|exit| exit.lower + exit.upper).sum()))
+    Ok(bare(
+        exits(&information, &stops, 0.0)
+            .iter()
+            .map(|exit| exit.lower + exit.upper)
+            .sum(),
+    ))
 }
 
 pub(super) fn sign_walk(inputs: &Inputs<'_>) -> Result<Value, StatsError> {

@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::inputs::Inputs;
-use super::{bayes, group, sequential, special};
+use super::{bayes, design, group, means, multiple, proportions, ratios, samples, sequential, special};
 use crate::error::StatsError;
 
 /// A method that can be called by name.
@@ -76,6 +76,58 @@ pub const METHODS: &[Method] = &[
     row("beta_binomial", bayes::beta_binomial),
     row("normal_normal_effect", bayes::effect),
     row("gamma_poisson", bayes::gamma_poisson),
+    row("welch_t_from_sums", means::welch),
+    row("pooled_t_from_sums", means::pooled),
+    row("tost_welch_mean_difference", means::tost),
+    row("post_stratified_difference", means::post_stratified),
+    row("winsorized_means", means::winsorized_means),
+    row("two_proportion", proportions::two_proportion),
+    row("one_proportion_ci", proportions::one_proportion_ci),
+    row("one_proportion_wilson", proportions::wilson),
+    row("one_proportion_clopper_pearson", proportions::clopper_pearson),
+    row("risk_difference_ci_wald", proportions::difference_wald),
+    row("risk_difference_ci_mee", proportions::difference_mee),
+    row("risk_difference_ci_miettinen_nurminen", proportions::difference_miettinen_nurminen),
+    row("risk_difference_ci_newcombe_hybrid", proportions::difference_newcombe),
+    row("fisher_exact_two_sided", proportions::fisher_two_sided),
+    row("fisher_exact_greater", proportions::fisher_greater),
+    row("poisson_two_rates", proportions::poisson_two_rates),
+    row("srm_chi2", proportions::srm_chi2),
+    row("ratio_metric_delta", ratios::ratio_metric_delta),
+    row("cuped_mean", ratios::cuped_mean),
+    row("cuped_covariates", ratios::cuped_covariates),
+    row("poisson_bootstrap", ratios::poisson_bootstrap),
+    row("mann_whitney_u", samples::mann_whitney_u),
+    row("quantile_order_stat_ci", samples::quantile_order_stat_ci),
+    row("quantile_difference", samples::quantile_difference),
+    row("adjusted_p_values", multiple::adjusted_p_values),
+    row("hommel_vs_hochberg", multiple::adjusted_p_values),
+    row("holm_example", multiple::holm),
+    row("holm_adjusted", multiple::holm),
+    row("false_coverage_rate", multiple::fcr),
+    row("storey_q_value_lambda_0.5", multiple::storey_q),
+    row("storey_q_values", multiple::storey_q),
+    row("e_bh", multiple::e_bh),
+    row("serial_gatekeeping", multiple::serial_gate),
+    row("preferential_bonferroni_eppo", multiple::preferential),
+    row("tiered_bonferroni_statsig", multiple::tiered),
+    row("spotify_decision_rule_correction", multiple::decision_rule),
+    row("dunnett_critical_value_two_sided", multiple::dunnett_critical),
+    row("dunnett_test", multiple::dunnett_test),
+    row("power_t_test", design::power_means),
+    row("power_two_means_t", design::power_means),
+    row("sample_size_t_test", design::sample_size_means),
+    row("sample_size_two_means", design::sample_size_means),
+    row("mde_absolute", design::mde_absolute),
+    row("equivalence_power", design::equivalence_power),
+    row("sample_size_two_proportions", design::sample_size_proportions),
+    row("sample_size_prop_test_R", design::sample_size_proportions),
+    row("sample_size_evan_miller", design::sample_size_baseline),
+    row("power_two_proportions", design::power_proportions),
+    row("exposure_two_rates", design::exposure_rates),
+    row("sample_size_mann_whitney", design::sample_size_ranks),
+    row("allocation_many_to_one", design::allocation_shares),
+    row("duration", design::duration),
 ];
 
 /// The method with this name.

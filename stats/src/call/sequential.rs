@@ -6,7 +6,9 @@ use super::inputs::Inputs;
 use super::{bare, bare_list, number, numbers};
 use crate::error::StatsError;
 use crate::estimate::Interval;
-use crate::sequential::mixture::{BetaBinomial, Mixture, best_rho_one_sided, best_rho_two_sided, stitching_bound};
+use crate::sequential::mixture::{
+    BetaBinomial, Mixture, best_rho_one_sided, best_rho_two_sided, stitching_bound,
+};
 use crate::sequential::{asymptotic, bounded, msprt, proportion, quantile, sample_ratio};
 use crate::srm;
 
@@ -15,7 +17,11 @@ const MAX_RANGE: u32 = 100_000;
 
 pub(super) fn asymptotic_cs(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (estimate, standard_error) = (inputs.finite("estimate")?, inputs.positive("se")?);
-    let (units, planned, alpha) = (inputs.positive("N")?, inputs.positive("N_star")?, inputs.rate("alpha")?);
+    let (units, planned, alpha) = (
+        inputs.positive("N")?,
+        inputs.positive("N_star")?,
+        inputs.rate("alpha")?,
+    );
     let look = asymptotic::Look {
         estimate,
         standard_error,
@@ -43,11 +49,18 @@ pub(super) fn asymptotic_cs(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 }
 
 pub(super) fn tuning(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    Ok(bare(asymptotic::two_sided_tuning(inputs.positive("N_star")?, inputs.rate("alpha")?)?))
+    Ok(bare(asymptotic::two_sided_tuning(
+        inputs.positive("N_star")?,
+        inputs.rate("alpha")?,
+    )?))
 }
 
 pub(super) fn msprt(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    let (variance, effect_variance, alpha) = (inputs.positive("V")?, inputs.positive("tau2")?, inputs.rate("alpha")?);
+    let (variance, effect_variance, alpha) = (
+        inputs.positive("V")?,
+        inputs.positive("tau2")?,
+        inputs.rate("alpha")?,
+    );
     let look = msprt::look(inputs.finite("diff")?, variance, effect_variance, alpha)?;
     let ratio = effect_variance / variance;
     Ok(json!({
@@ -101,11 +114,17 @@ pub(super) fn betting(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 }
 
 pub(super) fn empirical_bernstein(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    Ok(bands(&bounded::empirical_bernstein(&inputs.finites("x")?, inputs.rate("alpha")?)?))
+    Ok(bands(&bounded::empirical_bernstein(
+        &inputs.finites("x")?,
+        inputs.rate("alpha")?,
+    )?))
 }
 
 pub(super) fn hoeffding(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    Ok(bands(&bounded::hoeffding(&inputs.finites("x")?, inputs.rate("alpha")?)?))
+    Ok(bands(&bounded::hoeffding(
+        &inputs.finites("x")?,
+        inputs.rate("alpha")?,
+    )?))
 }
 
 fn bands(intervals: &[Interval]) -> Value {
@@ -116,12 +135,23 @@ fn bands(intervals: &[Interval]) -> Value {
 
 pub(super) fn proportion(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (successes, trials) = (inputs.count("successes")?, inputs.count("trials")?);
-    let interval = proportion::interval(successes, trials, inputs.positive("t_opt")?, inputs.rate("alpha")?)?;
-    Ok(bare_list(&[interval.lower.unwrap_or(0.0), interval.upper.unwrap_or(1.0)]))
+    let interval = proportion::interval(
+        successes,
+        trials,
+        inputs.positive("t_opt")?,
+        inputs.rate("alpha")?,
+    )?;
+    Ok(bare_list(&[
+        interval.lower.unwrap_or(0.0),
+        interval.upper.unwrap_or(1.0),
+    ]))
 }
 
 pub(super) fn best_rho(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    Ok(bare(best_rho_two_sided(inputs.positive("v_opt")?, inputs.rate_or("alpha_opt", 0.05)?)?))
+    Ok(bare(best_rho_two_sided(
+        inputs.positive("v_opt")?,
+        inputs.rate_or("alpha_opt", 0.05)?,
+    )?))
 }
 
 fn normal_mixture(inputs: &Inputs<'_>) -> Result<Mixture, StatsError> {
@@ -199,16 +229,30 @@ pub(super) fn beta_bound(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 
 pub(super) fn stitching(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let c = inputs.finite_or("c", 0.0)?;
-    Ok(bare(stitching_bound(inputs.positive("v")?, inputs.rate("alpha")?, inputs.positive("v_min")?, c)?))
+    Ok(bare(stitching_bound(
+        inputs.positive("v")?,
+        inputs.rate("alpha")?,
+        inputs.positive("v_min")?,
+        c,
+    )?))
 }
 
 pub(super) fn double_stitching(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (q, t) = (inputs.rate("quantile_p")?, inputs.positive("t")?);
-    Ok(bare(quantile::double_stitching_bound(q, t, inputs.rate("alpha")?, inputs.positive("t_opt")?)?))
+    Ok(bare(quantile::double_stitching_bound(
+        q,
+        t,
+        inputs.rate("alpha")?,
+        inputs.positive("t_opt")?,
+    )?))
 }
 
 pub(super) fn empirical_process(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    let (t, alpha, first) = (inputs.positive("t")?, inputs.rate("alpha")?, inputs.positive("t_min")?);
+    let (t, alpha, first) = (
+        inputs.positive("t")?,
+        inputs.rate("alpha")?,
+        inputs.positive("t_min")?,
+    );
     let radius = quantile::empirical_process_bound(t, alpha, first, inputs.finite_or("A", 0.85)?)?;
     Ok(bare(radius.unwrap_or(f64::INFINITY)))
 }
@@ -222,7 +266,9 @@ pub(super) fn quantile_ranks(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 pub(super) fn quantile_p_value(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (control, treatment) = (sorted(inputs, "a_values")?, sorted(inputs, "b_values")?);
     let (q, planned) = (inputs.rate("quantile_p")?, inputs.positive("t_opt")?);
-    Ok(bare(quantile::two_sample_p_value(&control, &treatment, q, planned)?))
+    Ok(bare(quantile::two_sample_p_value(
+        &control, &treatment, q, planned,
+    )?))
 }
 
 /// A list of numbers, or a text such as "1..1000" for all whole numbers from one to the other.
@@ -236,22 +282,37 @@ fn sorted(inputs: &Inputs<'_>, field: &str) -> Result<Vec<f64>, StatsError> {
 }
 
 fn range(field: &str, text: &str) -> Result<Vec<f64>, StatsError> {
-    let ends = text.split_once("..").map(|(low, high)| (low.parse::<u32>(), high.parse::<u32>()));
+    let ends = text
+        .split_once("..")
+        .map(|(low, high)| (low.parse::<u32>(), high.parse::<u32>()));
     match ends {
-        Some((Ok(low), Ok(high))) if low <= high && high - low < MAX_RANGE => Ok((low..=high).map(f64::from).collect()),
-        _ => Err(StatsError::invalid(field, "must be a list of numbers or a range such as 1..1000")),
+        Some((Ok(low), Ok(high))) if low <= high && high - low < MAX_RANGE => {
+            Ok((low..=high).map(f64::from).collect())
+        }
+        _ => Err(StatsError::invalid(
+            field,
+            "must be a list of numbers or a range such as 1..1000",
+        )),
     }
 }
 
 /// The e-process of affected users, look by look.
 pub(super) fn rate_ratio(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     use crate::safety::rate_ratio::{CohortEvents, replay};
-    let (control, treatment) = (inputs.counts("events_control")?, inputs.counts("events_treatment")?);
-    let (exposed_control, exposed_treatment) =
-        (inputs.finites("exposure_control")?, inputs.finites("exposure_treatment")?);
+    let (control, treatment) = (
+        inputs.counts("events_control")?,
+        inputs.counts("events_treatment")?,
+    );
+    let (exposed_control, exposed_treatment) = (
+        inputs.finites("exposure_control")?,
+        inputs.finites("exposure_treatment")?,
+    );
     let lengths = [treatment.len(), exposed_control.len(), exposed_treatment.len()];
     if lengths.iter().any(|length| *length != control.len()) {
-        return Err(StatsError::invalid("events_control", "must have one entry per look, like the other lists"));
+        return Err(StatsError::invalid(
+            "events_control",
+            "must have one entry per look, like the other lists",
+        ));
     }
     let cohort = |look: usize| CohortEvents {
         weight_treatment: exposed_treatment[look] / (exposed_treatment[look] + exposed_control[look]),
@@ -260,12 +321,18 @@ pub(super) fn rate_ratio(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     };
     let looks: Vec<Vec<CohortEvents>> = (0..control.len()).map(|look| vec![cohort(look)]).collect();
     let states = replay(inputs.not_negative("margin")?, &looks)?;
-    let first_alarm =
-        |alpha: f64| states.iter().position(|state| state.max_log_e >= -alpha.ln()).map(|look| look + 1);
+    let first_alarm = |alpha: f64| {
+        states
+            .iter()
+            .position(|state| state.max_log_e >= -alpha.ln())
+            .map(|look| look + 1)
+    };
     let log_e: Vec<f64> = states.iter().map(|state| state.log_e_value).collect();
     let p_values: Vec<f64> = states.iter().map(|state| (-state.max_log_e).exp()).collect();
-    let log_detector: Vec<Value> =
-        states.iter().map(|state| state.log_detector.map_or(Value::Null, number)).collect();
+    let log_detector: Vec<Value> = states
+        .iter()
+        .map(|state| state.log_detector.map_or(Value::Null, number))
+        .collect();
     Ok(json!({
         "log_e": numbers(&log_e),
         "p_anytime": numbers(&p_values),

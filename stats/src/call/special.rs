@@ -51,6 +51,7 @@ pub(super) fn lgamma_log_choose(inputs: &Inputs<'_>) -> Result<Value, StatsError
 
 pub(super) fn lgamma(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let x = inputs.positive("x")?;
-    let digamma = gamma::digamma(x);
-    Ok(json!({"lgamma": number(gamma::ln_gamma(x)), "digamma": number(digamma)}))
+    // Close to 0 the derivative is −1/x to all digits, and of no use to anybody.
+    let digamma = (x > 1e-100).then(|| number(gamma::digamma(x)));
+    Ok(json!({"lgamma": number(gamma::ln_gamma(x)), "digamma": digamma}))
 }

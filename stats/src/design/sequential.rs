@@ -44,7 +44,11 @@ pub struct Target {
 /// # Errors
 /// [`StatsError::InvalidInput`] when an argument is out of range, [`StatsError::NoSolution`] when no effect is found
 /// with the wanted power.
-pub fn power_of_stops(information: &[f64], stops: &[Stop], target: Target) -> Result<SequentialPower, StatsError> {
+pub fn power_of_stops(
+    information: &[f64],
+    stops: &[Stop],
+    target: Target,
+) -> Result<SequentialPower, StatsError> {
     check_information(information)?;
     check_rate("alpha", target.alpha)?;
     check_rate("power", target.power)?;
@@ -52,15 +56,22 @@ pub fn power_of_stops(information: &[f64], stops: &[Stop], target: Target) -> Re
         return Err(StatsError::invalid("stops", "must be one per look"));
     }
     let fixed = normal::isf(target.alpha / 2.0) + normal::isf(1.0 - target.power);
-    let found = |drift: f64| exits(information, stops, drift).iter().map(|exit| exit.upper).sum::<f64>();
+    let found = |drift: f64| {
+        exits(information, stops, drift)
+            .iter()
+            .map(|exit| exit.upper)
+            .sum::<f64>()
+    };
     let bracket = Bracket::new(0.0, 10.0 * fixed.abs() + 10.0);
     let drift = brent("drift", bracket, 1e-11, |drift| found(drift) - target.power)?;
     let inflation_factor = (drift / fixed).powi(2);
     Ok(SequentialPower {
         drift,
         inflation_factor,
-        expected_under_effect: inflation_factor * mean_information(information, &exits(information, stops, drift)),
-        expected_under_null: inflation_factor * mean_information(information, &exits(information, stops, 0.0)),
+        expected_under_effect: inflation_factor
+            * mean_information(information, &exits(information, stops, drift)),
+        expected_under_null: inflation_factor
+            * mean_information(information, &exits(information, stops, 0.0)),
     })
 }
 
@@ -82,7 +93,11 @@ fn mean_information(information: &[f64], exits: &[Exit]) -> f64 {
 /// # Errors
 /// As [`power_of_stops`].
 pub fn power_of_classical(design: &ClassicalDesign, target: Target) -> Result<SequentialPower, StatsError> {
-    power_of_stops(&equal_information(design.bounds.len()), &design.stops(Sides::Two), target)
+    power_of_stops(
+        &equal_information(design.bounds.len()),
+        &design.stops(Sides::Two),
+        target,
+    )
 }
 
 /// How an anytime-valid interval will be watched.
@@ -122,7 +137,11 @@ pub fn confidence_sequence_design(watching: Watching, target: Target) -> Result<
     check_rate("alpha", target.alpha)?;
     check_watching(watching, target.alpha)?;
     let information = equal_information(watching.looks);
-    power_of_stops(&information, &confidence_sequence_stops(watching, target.alpha), target)
+    power_of_stops(
+        &information,
+        &confidence_sequence_stops(watching, target.alpha),
+        target,
+    )
 }
 
 /// The units per arm, arms of one size, for an effect on values with this variance in each arm.
@@ -270,7 +289,12 @@ pub fn wald_bounds(alpha: f64, beta: f64) -> Result<WaldBounds, StatsError> {
 ///
 /// # Errors
 /// [`StatsError::InvalidInput`] when an argument is out of range.
-pub fn conditional_power(z_so_far: f64, so_far: f64, drift: f64, final_bound: f64) -> Result<f64, StatsError> {
+pub fn conditional_power(
+    z_so_far: f64,
+    so_far: f64,
+    drift: f64,
+    final_bound: f64,
+) -> Result<f64, StatsError> {
     check_rate("so_far", so_far)?;
     crate::error::check_finite("z_so_far", z_so_far)?;
     crate::error::check_finite("drift", drift)?;
@@ -287,7 +311,10 @@ mod tests {
     use super::*;
     use crate::sequential::group::classical::{self, OBRIEN_FLEMING, POCOCK};
 
-    const TARGET: Target = Target { alpha: 0.05, power: 0.9 };
+    const TARGET: Target = Target {
+        alpha: 0.05,
+        power: 0.9,
+    };
 
     #[test]
     fn inflation_factors_are_the_published_ones() {
@@ -295,7 +322,11 @@ mod tests {
         for (shape, published) in [(POCOCK, 1.207), (OBRIEN_FLEMING, 1.026)] {
             let design = classical::design(5, 0.05, shape).unwrap();
             let power = power_of_classical(&design, TARGET).unwrap();
-            assert!((power.inflation_factor - published).abs() < 1e-3, "{}", power.inflation_factor);
+            assert!(
+                (power.inflation_factor - published).abs() < 1e-3,
+                "{}",
+                power.inflation_factor
+            );
         }
     }
 
@@ -305,8 +336,13 @@ mod tests {
         let power = power_of_classical(&design, TARGET).unwrap();
         assert!((power.inflation_factor - 1.0).abs() < 1e-3);
         let watched = |looks| {
-            let watching = Watching { looks, planned_share: 1.0 };
-            confidence_sequence_design(watching, TARGET).unwrap().inflation_factor
+            let watching = Watching {
+                looks,
+                planned_share: 1.0,
+            };
+            confidence_sequence_design(watching, TARGET)
+                .unwrap()
+                .inflation_factor
         };
         // More looks give more chances to find the effect, so less information is needed for the same power.
         assert!(watched(1) > watched(5) && watched(5) > watched(50) && watched(50) > 1.0);
@@ -314,7 +350,10 @@ mod tests {
 
     #[test]
     fn the_confidence_sequence_has_the_power_it_was_designed_for() {
-        let watching = Watching { looks: 20, planned_share: 0.5 };
+        let watching = Watching {
+            looks: 20,
+            planned_share: 0.5,
+        };
         let design = confidence_sequence_design(watching, TARGET).unwrap();
         let power = confidence_sequence_power(design.drift, watching, 0.05).unwrap();
         assert!((power - 0.9).abs() < 1e-8);

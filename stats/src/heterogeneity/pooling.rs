@@ -85,7 +85,10 @@ pub fn analyze(effects: &[Effect], alpha: f64) -> Result<Heterogeneity, StatsErr
     let df = effects.len() as f64 - 1.0;
     let precision = |effect: &Effect, tau_squared: f64| 1.0 / (effect.standard_error.powi(2) + tau_squared);
     let fixed_mean = weighted_mean(effects, |effect| precision(effect, 0.0));
-    let q: f64 = effects.iter().map(|e| ((e.estimate - fixed_mean) / e.standard_error).powi(2)).sum();
+    let q: f64 = effects
+        .iter()
+        .map(|e| ((e.estimate - fixed_mean) / e.standard_error).powi(2))
+        .sum();
     let (sum, squares) = effects.iter().fold((0.0, 0.0), |(sum, squares), effect| {
         let weight = precision(effect, 0.0);
         (sum + weight, squares + weight * weight)
@@ -93,8 +96,11 @@ pub fn analyze(effects: &[Effect], alpha: f64) -> Result<Heterogeneity, StatsErr
     let tau_squared = ((q - df) / (sum - squares / sum)).max(0.0);
     let random_mean = weighted_mean(effects, |effect| precision(effect, tau_squared));
     let total: f64 = effects.iter().map(|effect| precision(effect, tau_squared)).sum();
-    let scatter: f64 =
-        effects.iter().map(|e| precision(e, tau_squared) * (e.estimate - random_mean).powi(2)).sum::<f64>() / df;
+    let scatter: f64 = effects
+        .iter()
+        .map(|e| precision(e, tau_squared) * (e.estimate - random_mean).powi(2))
+        .sum::<f64>()
+        / df;
     // Never narrower than the plain random-effect interval, as later authors advise.
     let random_error = (scatter.max(1.0) / total).sqrt();
     let z = normal::isf(alpha / 2.0);
@@ -104,7 +110,12 @@ pub fn analyze(effects: &[Effect], alpha: f64) -> Result<Heterogeneity, StatsErr
         let estimate = weight * effect.estimate + (1.0 - weight) * random_mean;
         // The pooled mean is itself uncertain, which a share of 1 − weight of each estimate inherits.
         let standard_error = (weight * noise + ((1.0 - weight) * random_error).powi(2)).sqrt();
-        Shrunk { estimate, standard_error, interval: Interval::around(estimate, z * standard_error, 1.0 - alpha), weight }
+        Shrunk {
+            estimate,
+            standard_error,
+            interval: Interval::around(estimate, z * standard_error, 1.0 - alpha),
+            weight,
+        }
     };
     let prediction = (effects.len() >= 3).then(|| {
         let reach = student_t::isf(alpha / 2.0, df - 1.0) * (tau_squared + random_error.powi(2)).sqrt();
@@ -117,7 +128,13 @@ pub fn analyze(effects: &[Effect], alpha: f64) -> Result<Heterogeneity, StatsErr
         i_squared: if q > df { (q - df) / q } else { 0.0 },
         tau_squared,
         fixed: pooled(fixed_mean, (1.0 / sum).sqrt(), z, alpha, normal::two_sided),
-        random: pooled(random_mean, random_error, student_t::isf(alpha / 2.0, df), alpha, |t| student_t::two_sided(t, df)),
+        random: pooled(
+            random_mean,
+            random_error,
+            student_t::isf(alpha / 2.0, df),
+            alpha,
+            |t| student_t::two_sided(t, df),
+        ),
         prediction,
         shrunk: effects.iter().map(shrink).collect(),
     })
@@ -125,10 +142,19 @@ pub fn analyze(effects: &[Effect], alpha: f64) -> Result<Heterogeneity, StatsErr
 
 fn weighted_mean(effects: &[Effect], weight: impl Fn(&Effect) -> f64) -> f64 {
     let total: f64 = effects.iter().map(&weight).sum();
-    effects.iter().map(|effect| weight(effect) / total * effect.estimate).sum()
+    effects
+        .iter()
+        .map(|effect| weight(effect) / total * effect.estimate)
+        .sum()
 }
 
-fn pooled(estimate: f64, standard_error: f64, reach: f64, alpha: f64, p_value: impl Fn(f64) -> f64) -> Pooled {
+fn pooled(
+    estimate: f64,
+    standard_error: f64,
+    reach: f64,
+    alpha: f64,
+    p_value: impl Fn(f64) -> f64,
+) -> Pooled {
     Pooled {
         estimate,
         standard_error,
@@ -142,19 +168,40 @@ mod tests {
     use super::*;
 
     fn effects(pairs: &[(f64, f64)]) -> Vec<Effect> {
-        pairs.iter().map(|(estimate, standard_error)| Effect { estimate: *estimate, standard_error: *standard_error }).collect()
+        pairs
+            .iter()
+            .map(|(estimate, standard_error)| Effect {
+                estimate: *estimate,
+                standard_error: *standard_error,
+            })
+            .collect()
     }
 
     #[test]
     fn eight_schools_are_shrunk_almost_completely() {
         // Rubin (1981): Q = 4.71 on 7 degrees of freedom, pooled effect 7.69 with standard error 4.07, no excess variance.
         let schools = effects(&[
-            (28.0, 15.0), (8.0, 10.0), (-3.0, 16.0), (7.0, 11.0), (-1.0, 9.0), (1.0, 11.0), (18.0, 10.0), (12.0, 18.0),
+            (28.0, 15.0),
+            (8.0, 10.0),
+            (-3.0, 16.0),
+            (7.0, 11.0),
+            (-1.0, 9.0),
+            (1.0, 11.0),
+            (18.0, 10.0),
+            (12.0, 18.0),
         ]);
         let answer = analyze(&schools, 0.05).unwrap();
-        assert!((answer.q - 4.71).abs() < 0.01 && (answer.fixed.estimate - 7.69).abs() < 0.01, "{answer:?}");
+        assert!(
+            (answer.q - 4.71).abs() < 0.01 && (answer.fixed.estimate - 7.69).abs() < 0.01,
+            "{answer:?}"
+        );
         assert!((answer.fixed.standard_error - 4.07).abs() < 0.01 && answer.tau_squared < 1e-12);
-        assert!(answer.shrunk.iter().all(|school| (school.estimate - answer.fixed.estimate).abs() < 1e-9));
+        assert!(
+            answer
+                .shrunk
+                .iter()
+                .all(|school| (school.estimate - answer.fixed.estimate).abs() < 1e-9)
+        );
     }
 
     #[test]
@@ -169,7 +216,10 @@ mod tests {
     fn the_unit_does_not_matter() {
         let base = [(1.0, 0.5), (2.0, 0.4), (0.1, 0.3)];
         let scaled = base.map(|(estimate, error)| (estimate * 1e9, error * 1e9));
-        let (one, two) = (analyze(&effects(&base), 0.05).unwrap(), analyze(&effects(&scaled), 0.05).unwrap());
+        let (one, two) = (
+            analyze(&effects(&base), 0.05).unwrap(),
+            analyze(&effects(&scaled), 0.05).unwrap(),
+        );
         assert!((one.q - two.q).abs() < 1e-9 && (one.random.p_value - two.random.p_value).abs() < 1e-12);
         assert!((one.shrunk[0].estimate * 1e9 / two.shrunk[0].estimate - 1.0).abs() < 1e-12);
     }

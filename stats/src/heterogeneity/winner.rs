@@ -33,14 +33,22 @@ pub struct CorrectedWinner {
 ///
 /// # Errors
 /// [`StatsError::InvalidInput`] when the estimate does not exceed the threshold or an argument is out of range.
-pub fn correct(estimate: f64, standard_error: f64, threshold: f64, alpha: f64) -> Result<CorrectedWinner, StatsError> {
+pub fn correct(
+    estimate: f64,
+    standard_error: f64,
+    threshold: f64,
+    alpha: f64,
+) -> Result<CorrectedWinner, StatsError> {
     check_finite("estimate", estimate)?;
     check_positive("standard_error", standard_error)?;
     check_positive("threshold", threshold)?;
     check_rate("alpha", alpha)?;
     let z = estimate.abs() / standard_error;
     if z <= threshold {
-        return Err(StatsError::invalid("estimate", "must exceed the threshold that it was selected by"));
+        return Err(StatsError::invalid(
+            "estimate",
+            "must exceed the threshold that it was selected by",
+        ));
     }
     let at = |share: f64| {
         let gap = |mean: f64| ln_upper(z, threshold, mean) - share.ln();

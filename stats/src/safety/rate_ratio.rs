@@ -171,7 +171,10 @@ impl RateRatioState {
         self.affected_control = self.affected_control.saturating_add(affected_control);
         let (treatment, control) = (affected_treatment as f64, affected_control as f64);
         let grid = Grid::new(self.margin);
-        for (sum, ratio) in self.log_factor[grid.first..].iter_mut().zip(&grid.ratios[grid.first..]) {
+        for (sum, ratio) in self.log_factor[grid.first..]
+            .iter_mut()
+            .zip(&grid.ratios[grid.first..])
+        {
             // q(r)/q(r₀) = (r/r₀)·c and (1 − q(r))/(1 − q(r₀)) = c, with c the ratio of the two denominators.
             let log_c = ((grid.tolerated - ratio) * weight / (weight * ratio + (1.0 - weight))).ln_1p();
             *sum += treatment * ((ratio / grid.tolerated).ln() + log_c) + control * log_c;
@@ -193,7 +196,10 @@ impl RateRatioState {
         self.max_log_e = self.max_log_e.max(self.log_e_value);
         let log_detector = ln_mean_exp(&log_m[first..]);
         self.log_detector = Some(log_detector);
-        self.max_log_detector = Some(self.max_log_detector.map_or(log_detector, |max| max.max(log_detector)));
+        self.max_log_detector = Some(
+            self.max_log_detector
+                .map_or(log_detector, |max| max.max(log_detector)),
+        );
     }
 
     /// What the closed looks ask for, at error budget `alpha` (between 0 and 1) over `planned_looks`.
@@ -203,7 +209,9 @@ impl RateRatioState {
         let planned = planned_looks.max(1);
         let log_half = (2.0 / alpha).ln();
         let log_planned = (planned as f64).ln();
-        let log_detector_excess = self.max_log_detector.map_or(f64::NEG_INFINITY, |max| max - log_planned);
+        let log_detector_excess = self
+            .max_log_detector
+            .map_or(f64::NEG_INFINITY, |max| max - log_planned);
         let log_evidence = self.max_log_e.max(log_detector_excess);
         let p_value = (std::f64::consts::LN_2 - log_evidence).exp().min(1.0);
         let enough_affected = self.affected_treatment >= FEWEST_AFFECTED;
@@ -244,7 +252,11 @@ pub fn replay(margin: f64, looks: &[Vec<CohortEvents>]) -> Result<Vec<RateRatioS
     let mut states = Vec::with_capacity(looks.len());
     for look in looks {
         for cohort in look {
-            state.observe(cohort.weight_treatment, cohort.affected_treatment, cohort.affected_control);
+            state.observe(
+                cohort.weight_treatment,
+                cohort.affected_treatment,
+                cohort.affected_control,
+            );
         }
         state.end_look();
         states.push(state.clone());
@@ -269,10 +281,18 @@ impl Grid {
         let ratios = log_uniform(GRID_ENDS);
         let first = ratios.partition_point(|ratio| *ratio <= tolerated * GRID_CLEARANCE);
         if GRID_POINTS - first >= GRID_FEWEST {
-            return Self { tolerated, ratios, first };
+            return Self {
+                tolerated,
+                ratios,
+                first,
+            };
         }
         let moved = log_uniform(GRID_ENDS.map(|end| end * tolerated));
-        Self { tolerated, ratios: moved, first: 0 }
+        Self {
+            tolerated,
+            ratios: moved,
+            first: 0,
+        }
     }
 }
 

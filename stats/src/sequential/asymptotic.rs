@@ -67,7 +67,12 @@ pub struct AnytimeInterval {
 /// assert!((half - 0.030_351_9).abs() < 1e-6);
 /// # Ok::<(), stats::StatsError>(())
 /// ```
-pub fn half_width(standard_error: f64, units: f64, planned_units: f64, alpha: f64) -> Result<f64, StatsError> {
+pub fn half_width(
+    standard_error: f64,
+    units: f64,
+    planned_units: f64,
+    alpha: f64,
+) -> Result<f64, StatsError> {
     let rho = two_sided_tuning(planned_units, alpha)?;
     check(standard_error, units)?;
     Ok(standard_error * two_sided_critical_value(units * rho * rho, alpha))
@@ -171,7 +176,8 @@ pub fn log_ratio(control: ArmMean, treatment: ArmMean) -> Result<Look, StatsErro
     }
     Ok(Look {
         estimate: treatment.mean.ln() - control.mean.ln(),
-        standard_error: (control.standard_error / control.mean).hypot(treatment.standard_error / treatment.mean),
+        standard_error: (control.standard_error / control.mean)
+            .hypot(treatment.standard_error / treatment.mean),
         units: control.units + treatment.units,
     })
 }
@@ -257,7 +263,10 @@ mod tests {
             let closed = one_sided_half_width_closed_form(1.0, units, 5_000.0, 0.05).unwrap();
             let q = units * one_sided_tuning(5_000.0, 0.05).unwrap().powi(2);
             assert!(exact <= closed && exact <= two_sided_critical_value(q, 0.05));
-            assert!((one_sided_log_e(exact, q) + 0.05_f64.ln()).abs() < 1e-9, "{units}");
+            assert!(
+                (one_sided_log_e(exact, q) + 0.05_f64.ln()).abs() < 1e-9,
+                "{units}"
+            );
         }
     }
 
@@ -293,7 +302,15 @@ mod tests {
 
     #[test]
     fn a_huge_effect_keeps_its_logarithm() {
-        let answer = two_sided(Look { estimate: 1e6, ..LOOK }, 5_000.0, 0.05).unwrap();
+        let answer = two_sided(
+            Look {
+                estimate: 1e6,
+                ..LOOK
+            },
+            5_000.0,
+            0.05,
+        )
+        .unwrap();
         assert!(answer.p_value >= 0.0 && answer.log_p_value < -1e12 && answer.log_p_value.is_finite());
     }
 
@@ -307,7 +324,10 @@ mod tests {
             assert!(one_sided_half_width(1.0, 10.0, 10.0, value).is_err());
         }
         assert!(one_sided_half_width(1.0, 10.0, 10.0, 0.5).is_err());
-        let still = Look { standard_error: 0.0, ..LOOK };
+        let still = Look {
+            standard_error: 0.0,
+            ..LOOK
+        };
         assert_eq!(two_sided(still, 10.0, 0.05), Err(StatsError::ZeroVariance));
     }
 }

@@ -104,14 +104,22 @@ impl BettingSequence {
             // Only possible when the values do not share a mean: nothing is left to exclude.
             _ => (0, GRID_STEPS),
         };
-        Interval::new(low as f64 / GRID_STEPS as f64, high as f64 / GRID_STEPS as f64, 1.0 - self.alpha)
+        Interval::new(
+            low as f64 / GRID_STEPS as f64,
+            high as f64 / GRID_STEPS as f64,
+            1.0 - self.alpha,
+        )
     }
 }
 
 /// ln of what one unit of capital becomes.
 fn gamble(bet: f64, gain: f64) -> f64 {
     // An unlimited bet that cannot lose (a candidate mean at the end of the range) stays as it is when nothing moves.
-    if gain.abs() < f64::MIN_POSITIVE { 0.0 } else { (bet * gain).ln_1p() }
+    if gain.abs() < f64::MIN_POSITIVE {
+        0.0
+    } else {
+        (bet * gain).ln_1p()
+    }
 }
 
 /// The intervals after each value by the predictable-mixture empirical Bernstein bound (their theorem 2).
@@ -197,11 +205,15 @@ mod tests {
     #[test]
     fn betting_is_tighter_than_the_closed_forms_and_all_hold_the_mean() {
         let values: Vec<f64> = (0..500).map(|index| 0.3 + 0.2 * f64::from(index % 2)).collect();
-        let widths = [betting(&values), empirical_bernstein(&values, 0.05).unwrap()[499], hoeffding(&values, 0.05).unwrap()[499]]
-            .map(|interval| {
-                assert!(interval.contains(0.4), "{interval:?}");
-                interval.upper.unwrap() - interval.lower.unwrap()
-            });
+        let widths = [
+            betting(&values),
+            empirical_bernstein(&values, 0.05).unwrap()[499],
+            hoeffding(&values, 0.05).unwrap()[499],
+        ]
+        .map(|interval| {
+            assert!(interval.contains(0.4), "{interval:?}");
+            interval.upper.unwrap() - interval.lower.unwrap()
+        });
         assert!(widths[0] < widths[1] && widths[1] < widths[2], "{widths:?}");
     }
 
@@ -211,7 +223,10 @@ mod tests {
         let mirrored = values.map(|value| 1.0 - value);
         let (one, two) = (betting(&values), betting(&mirrored));
         assert!((one.lower.unwrap() + two.upper.unwrap() - 1.0).abs() < 1e-12);
-        let (one, two) = (empirical_bernstein(&values, 0.05).unwrap(), empirical_bernstein(&mirrored, 0.05).unwrap());
+        let (one, two) = (
+            empirical_bernstein(&values, 0.05).unwrap(),
+            empirical_bernstein(&mirrored, 0.05).unwrap(),
+        );
         assert!((one[9].upper.unwrap() + two[9].lower.unwrap() - 1.0).abs() < 1e-12);
     }
 
@@ -233,7 +248,10 @@ mod tests {
                 *mean += probability * log.exp();
             }
         }
-        assert!((mean[0] - 1.0).abs() < 1e-12 && (mean[1] - 1.0).abs() < 1e-12, "{mean:?}");
+        assert!(
+            (mean[0] - 1.0).abs() < 1e-12 && (mean[1] - 1.0).abs() < 1e-12,
+            "{mean:?}"
+        );
     }
 
     #[test]

@@ -49,7 +49,10 @@ pub fn check_information(information: &[f64]) -> Result<(), StatsError> {
     let mut before = 0.0;
     for fraction in information {
         if !(fraction.is_finite() && *fraction >= before + LEAST_GROWTH) {
-            return Err(StatsError::invalid("t", "must grow by at least 1e-6 from look to look, starting above 0"));
+            return Err(StatsError::invalid(
+                "t",
+                "must grow by at least 1e-6 from look to look, starting above 0",
+            ));
         }
         before = *fraction;
     }

@@ -107,7 +107,8 @@ impl BetaBinomial {
         let range = g + h;
         let after = self.ln_incomplete_beta((r + v - g * s) / (g * range), (r + v + h * s) / (h * range));
         let before = self.ln_incomplete_beta(r / (g * range), r / (h * range));
-        v / (g * h) * range.ln() - (v + h * s) / (h * range) * g.ln() - (v - g * s) / (g * range) * h.ln() + after
+        v / (g * h) * range.ln() - (v + h * s) / (h * range) * g.ln() - (v - g * s) / (g * range) * h.ln()
+            + after
             - before
     }
 
@@ -134,13 +135,16 @@ impl Mixture {
                 let (prior, shape) = (rho / (c * c), (v + rho) / (c * c));
                 let sum = s / c + v / (c * c);
                 let constant = prior * prior.ln() - ln_gamma(prior) - ln_gamma_tails(prior, prior).lower;
-                constant + ln_gamma(shape) + ln_gamma_tails(shape, sum + prior).lower - shape * (sum + prior).ln() + sum
+                constant + ln_gamma(shape) + ln_gamma_tails(shape, sum + prior).lower
+                    - shape * (sum + prior).ln()
+                    + sum
             }
             Self::GammaPoisson { rho, c } => {
                 let (prior, rate) = (rho / (c * c), (v + rho) / (c * c));
                 let shape = s / c + rate;
                 let constant = prior * prior.ln() - ln_gamma(prior) - ln_gamma_tails(prior, prior).upper;
-                constant + ln_gamma(shape) + ln_gamma_tails(shape, rate).upper - shape * rate.ln() + v / (c * c)
+                constant + ln_gamma(shape) + ln_gamma_tails(shape, rate).upper - shape * rate.ln()
+                    + v / (c * c)
             }
             Self::BetaBinomial(mixture) => mixture.log_e(s, v),
         }
@@ -205,7 +209,8 @@ pub fn stitching_bound(v: f64, alpha: f64, smallest_variance: f64, c: f64) -> Re
     let stitch = Stitch::new();
     let variance = v.max(smallest_variance);
     let epochs = (STITCH_RATIO * variance / smallest_variance).ln();
-    let ell = STITCH_POWER * epochs.ln() + (zeta(STITCH_POWER) / STITCH_RATIO.ln().powf(STITCH_POWER)).ln() - alpha.ln();
+    let ell = STITCH_POWER * epochs.ln() + (zeta(STITCH_POWER) / STITCH_RATIO.ln().powf(STITCH_POWER)).ln()
+        - alpha.ln();
     Ok(stitch.at(variance, c, ell))
 }
 
@@ -239,8 +244,14 @@ pub(super) fn zeta(s: f64) -> f64 {
     /// Terms summed by hand; the correction terms then fall below 10⁻¹⁸.
     const TERMS: u32 = 20;
     /// B₂ₖ/(2k)!.
-    const COEFFICIENTS: [f64; 6] =
-        [1.0 / 12.0, -1.0 / 720.0, 1.0 / 30_240.0, -1.0 / 1_209_600.0, 1.0 / 47_900_160.0, -691.0 / 1_307_674_368_000.0];
+    const COEFFICIENTS: [f64; 6] = [
+        1.0 / 12.0,
+        -1.0 / 720.0,
+        1.0 / 30_240.0,
+        -1.0 / 1_209_600.0,
+        1.0 / 47_900_160.0,
+        -691.0 / 1_307_674_368_000.0,
+    ];
     let n = f64::from(TERMS);
     let head: f64 = (1..TERMS).map(|k| f64::from(k).powf(-s)).sum();
     let mut sum = head + n.powf(1.0 - s) / (s - 1.0) + 0.5 * n.powf(-s);
@@ -278,7 +289,10 @@ mod tests {
         for mixture in mixtures {
             for (v, alpha) in [(50.0, 0.05), (1e4, 1e-6), (1e6, 0.3)] {
                 let bound = mixture.bound(v, alpha).unwrap();
-                assert!((mixture.log_e(bound, v) + alpha.ln()).abs() < 1e-5, "{mixture:?} {v}");
+                assert!(
+                    (mixture.log_e(bound, v) + alpha.ln()).abs() < 1e-5,
+                    "{mixture:?} {v}"
+                );
                 assert!(mixture.bound(2.0 * v, alpha).unwrap() > bound);
             }
             assert!(mixture.bound(f64::NAN, 0.05).is_err() && mixture.bound(1.0, 0.0).is_err());
@@ -289,12 +303,16 @@ mod tests {
     fn beta_binomial_evidence_has_mean_one() {
         // What must never change: over ten tosses the mean over all outcomes is exactly 1.
         let chance = 0.3_f64;
-        let mixture = Mixture::BetaBinomial(BetaBinomial::two_sided(5.0, 0.05, chance, 1.0 - chance).unwrap());
+        let mixture =
+            Mixture::BetaBinomial(BetaBinomial::two_sided(5.0, 0.05, chance, 1.0 - chance).unwrap());
         let mut mean = 0.0;
         let mut probability = (1.0 - chance).powi(10);
         for hits in 0..=10 {
             let hits = f64::from(hits);
-            mean += probability * mixture.log_e(hits - 10.0 * chance, 10.0 * chance * (1.0 - chance)).exp();
+            mean += probability
+                * mixture
+                    .log_e(hits - 10.0 * chance, 10.0 * chance * (1.0 - chance))
+                    .exp();
             probability *= (10.0 - hits) / (hits + 1.0) * chance / (1.0 - chance);
         }
         assert!((mean - 1.0).abs() < 1e-12, "{mean}");

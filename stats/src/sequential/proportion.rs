@@ -18,17 +18,33 @@ const REFUTED: f64 = 1_000.0;
 ///
 /// # Errors
 /// [`StatsError::InvalidInput`] when there are no trials, more successes than trials, or an argument is out of range.
-pub fn interval(successes: u64, trials: u64, planned_trials: f64, alpha: f64) -> Result<Interval, StatsError> {
+pub fn interval(
+    successes: u64,
+    trials: u64,
+    planned_trials: f64,
+    alpha: f64,
+) -> Result<Interval, StatsError> {
     check_rate("alpha", alpha)?;
     check_positive("planned_trials", planned_trials)?;
     if trials == 0 || successes > trials {
-        return Err(StatsError::invalid("successes", "must be at most the trials, of which there must be some"));
+        return Err(StatsError::invalid(
+            "successes",
+            "must be at most the trials, of which there must be some",
+        ));
     }
     let n = trials as f64;
     let rate = successes as f64 / n;
     let excess = |chance: f64| log_e(rate, n, planned_trials, chance) + alpha.ln();
-    let lower = if successes == 0 { 0.0 } else { edge(0.0, rate, excess) };
-    let upper = if successes == trials { 1.0 } else { edge(rate, 1.0, excess) };
+    let lower = if successes == 0 {
+        0.0
+    } else {
+        edge(0.0, rate, excess)
+    };
+    let upper = if successes == trials {
+        1.0
+    } else {
+        edge(rate, 1.0, excess)
+    };
     Ok(Interval::new(lower.min(rate), upper.max(rate), 1.0 - alpha))
 }
 
@@ -49,7 +65,13 @@ fn log_e(rate: f64, trials: f64, planned_trials: f64, chance: f64) -> f64 {
 fn edge(low: f64, high: f64, excess: impl Fn(f64) -> f64) -> f64 {
     // The observed rate itself is never refuted, so that a failed bracket can only mean the far end.
     let far = if excess(low) > 0.0 { low } else { high };
-    brent("confidence sequence", Bracket::new(low, high), 1e-13 * high, excess).unwrap_or(far)
+    brent(
+        "confidence sequence",
+        Bracket::new(low, high),
+        1e-13 * high,
+        excess,
+    )
+    .unwrap_or(far)
 }
 
 #[cfg(test)]
@@ -64,9 +86,13 @@ mod tests {
     #[test]
     fn successes_and_failures_mirror_each_other() {
         for (successes, trials) in [(0, 10), (3, 10), (1, 1_000), (500, 1_000)] {
-            let ([low, high], [other_low, other_high]) = (ends(successes, trials), ends(trials - successes, trials));
+            let ([low, high], [other_low, other_high]) =
+                (ends(successes, trials), ends(trials - successes, trials));
             let gap = (low + other_high - 1.0).abs().max((high + other_low - 1.0).abs());
-            assert!(gap < 1e-9, "{successes} of {trials}: {low} {high} {other_low} {other_high}");
+            assert!(
+                gap < 1e-9,
+                "{successes} of {trials}: {low} {high} {other_low} {other_high}"
+            );
         }
     }
 

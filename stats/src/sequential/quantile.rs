@@ -34,7 +34,10 @@ pub fn ranks(n: u64, q: f64, planned: f64, alpha: f64) -> Result<RankInterval, S
     check_rate("alpha", alpha)?;
     check_positive("t_opt", planned)?;
     if n == 0 {
-        return Ok(RankInterval { lower: None, upper: None });
+        return Ok(RankInterval {
+            lower: None,
+            upper: None,
+        });
     }
     let (count, variance) = (n as f64, q * (1.0 - q));
     let stray = |g: f64, h: f64| {
@@ -72,11 +75,24 @@ pub fn interval(sorted: &[f64], q: f64, planned: f64, alpha: f64) -> Result<Inte
 ///
 /// # Errors
 /// As [`interval`], and when an arm is empty.
-pub fn two_sample_p_value(control: &[f64], treatment: &[f64], q: f64, planned: f64) -> Result<f64, StatsError> {
+pub fn two_sample_p_value(
+    control: &[f64],
+    treatment: &[f64],
+    q: f64,
+    planned: f64,
+) -> Result<f64, StatsError> {
     check_rate("quantile_p", q)?;
     check_positive("t_opt", planned)?;
-    let mixture = Mixture::BetaBinomial(BetaBinomial::two_sided(planned * q * (1.0 - q), TUNED_FOR, q, 1.0 - q)?);
-    let arms = [RankEvidence::new("a_values", control, q, mixture)?, RankEvidence::new("b_values", treatment, q, mixture)?];
+    let mixture = Mixture::BetaBinomial(BetaBinomial::two_sided(
+        planned * q * (1.0 - q),
+        TUNED_FOR,
+        q,
+        1.0 - q,
+    )?);
+    let arms = [
+        RankEvidence::new("a_values", control, q, mixture)?,
+        RankEvidence::new("b_values", treatment, q, mixture)?,
+    ];
     // Left of both arms' likeliest quantiles both evidences fall, right of both they rise.
     let [one, two] = [arms[0].likeliest_value(), arms[1].likeliest_value()];
     let (from, to) = (one.min(two), one.max(two));
@@ -134,7 +150,8 @@ impl<'a> RankEvidence<'a> {
 
     fn log_e(&self, share: f64) -> f64 {
         let n = self.sorted.len() as f64;
-        self.mixture.log_e((share - self.q) * n, self.q * (1.0 - self.q) * n)
+        self.mixture
+            .log_e((share - self.q) * n, self.q * (1.0 - self.q) * n)
     }
 }
 
@@ -171,7 +188,8 @@ pub fn double_stitching_bound(q: f64, t: f64, alpha: f64, planned: f64) -> Resul
         + STITCH_POWER * grid_index.ln()
         + (2.0 * zeta * (2.0 * zeta + 1.0) / (alpha * STITCH_RATIO.ln().powf(STITCH_POWER))).ln();
     let scale = (1.0 - 2.0 * q) / 3.0;
-    Ok(DELTA * (STITCH_RATIO * time * variance / planned).sqrt() + Stitch::new().at(variance * time, scale, ell))
+    Ok(DELTA * (STITCH_RATIO * time * variance / planned).sqrt()
+        + Stitch::new().at(variance * time, scale, ell))
 }
 
 /// The radius of a band around the empirical distribution function that holds at every point and every time from
@@ -179,18 +197,28 @@ pub fn double_stitching_bound(q: f64, t: f64, alpha: f64, planned: f64) -> Resul
 ///
 /// # Errors
 /// [`StatsError::InvalidInput`] when an argument is out of range; `rate` must exceed √½.
-pub fn empirical_process_bound(t: f64, alpha: f64, first_time: f64, rate: f64) -> Result<Option<f64>, StatsError> {
+pub fn empirical_process_bound(
+    t: f64,
+    alpha: f64,
+    first_time: f64,
+    rate: f64,
+) -> Result<Option<f64>, StatsError> {
     check_positive("t", t)?;
     check_rate("alpha", alpha)?;
     check_positive("t_min", first_time)?;
     if !(rate.is_finite() && rate > std::f64::consts::FRAC_1_SQRT_2) {
-        return Err(StatsError::invalid("A", "must be a finite number above the square root of one half"));
+        return Err(StatsError::invalid(
+            "A",
+            "must be a finite number above the square root of one half",
+        ));
     }
     if t < first_time {
         return Ok(None);
     }
     let constant = empirical_process_constant(alpha, rate)?;
-    Ok(Some(rate * (((t / first_time).ln().ln_1p() + constant) / t).sqrt()))
+    Ok(Some(
+        rate * (((t / first_time).ln().ln_1p() + constant) / t).sqrt(),
+    ))
 }
 
 /// The smallest C for which the chance of ever leaving the band is at most alpha.
@@ -210,7 +238,12 @@ fn empirical_process_constant(alpha: f64, rate: f64) -> Result<f64, StatsError> 
         alpha.ln() - log_error(best)
     };
     // The error falls faster than exp(−C/2), so that C is at most a few times the logarithm of alpha.
-    brent("band constant", Bracket::new(1e-3, 100.0 - 100.0 * alpha.ln() / (rate * rate - 0.5)), 1e-13, gap)
+    brent(
+        "band constant",
+        Bracket::new(1e-3, 100.0 - 100.0 * alpha.ln() / (rate * rate - 0.5)),
+        1e-13,
+        gap,
+    )
 }
 
 #[cfg(test)]
@@ -221,7 +254,10 @@ mod tests {
     fn ranks_enclose_the_quantile_and_close_in_on_it() {
         let widths = [100_u64, 10_000, 1_000_000].map(|n| {
             let ranks = ranks(n, 0.9, 10_000.0, 0.05).unwrap();
-            let (lower, upper) = (ranks.lower.unwrap() as f64, ranks.upper.map_or(n as f64, |upper| upper as f64));
+            let (lower, upper) = (
+                ranks.lower.unwrap() as f64,
+                ranks.upper.map_or(n as f64, |upper| upper as f64),
+            );
             assert!(lower < 0.9 * n as f64 && upper > 0.9 * n as f64);
             (upper - lower) / n as f64
         });
@@ -236,9 +272,18 @@ mod tests {
         let treatment: Vec<f64> = (0..300).map(|index| f64::from(index / 4)).collect();
         let p = two_sample_p_value(&control, &treatment, 0.5, 100.0).unwrap();
         let in_milliseconds = |values: &[f64]| values.iter().map(|value| value * 1e3).collect::<Vec<_>>();
-        let scaled = two_sample_p_value(&in_milliseconds(&control), &in_milliseconds(&treatment), 0.5, 100.0).unwrap();
+        let scaled = two_sample_p_value(
+            &in_milliseconds(&control),
+            &in_milliseconds(&treatment),
+            0.5,
+            100.0,
+        )
+        .unwrap();
         let swapped = two_sample_p_value(&treatment, &control, 0.5, 100.0).unwrap();
-        assert!(p < 1.0 && (p - scaled).abs() < 1e-12 && (p - swapped).abs() < 1e-12, "{p}");
+        assert!(
+            p < 1.0 && (p - scaled).abs() < 1e-12 && (p - swapped).abs() < 1e-12,
+            "{p}"
+        );
         let same = vec![3.0; 500];
         assert!((two_sample_p_value(&same, &same, 0.9, 100.0).unwrap() - 1.0).abs() < 1e-12);
         assert_eq!(interval(&same, 0.5, 100.0, 0.05).unwrap().lower, Some(3.0));
@@ -246,9 +291,14 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_has_a_reason() {
-        assert!(interval(&[2.0, 1.0], 0.5, 10.0, 0.05).is_err() && interval(&[f64::NAN], 0.5, 10.0, 0.05).is_err());
+        assert!(
+            interval(&[2.0, 1.0], 0.5, 10.0, 0.05).is_err()
+                && interval(&[f64::NAN], 0.5, 10.0, 0.05).is_err()
+        );
         assert!(two_sample_p_value(&[], &[1.0], 0.5, 10.0).is_err());
-        assert!(ranks(10, 1.0, 10.0, 0.05).is_err() && double_stitching_bound(0.5, f64::NAN, 0.05, 1.0).is_err());
+        assert!(
+            ranks(10, 1.0, 10.0, 0.05).is_err() && double_stitching_bound(0.5, f64::NAN, 0.05, 1.0).is_err()
+        );
         assert!(empirical_process_bound(10.0, 0.05, 1.0, 0.5).is_err());
         assert_eq!(empirical_process_bound(1.0, 0.05, 100.0, 0.85), Ok(None));
     }

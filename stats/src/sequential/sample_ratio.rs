@@ -31,10 +31,17 @@ pub struct SampleRatioEvidence {
 /// # Errors
 /// [`StatsError::InvalidInput`] when the lists differ in length, have fewer than two arms, or a weight or the
 /// concentration is not above 0.
-pub fn evidence(counts: &[u64], weights: &[f64], concentration: f64) -> Result<SampleRatioEvidence, StatsError> {
+pub fn evidence(
+    counts: &[u64],
+    weights: &[f64],
+    concentration: f64,
+) -> Result<SampleRatioEvidence, StatsError> {
     check_positive("dirichlet_concentration", concentration)?;
     if counts.len() != weights.len() || counts.len() < 2 {
-        return Err(StatsError::invalid("weights", "must be one per arm, and there must be two arms or more"));
+        return Err(StatsError::invalid(
+            "weights",
+            "must be one per arm, and there must be two arms or more",
+        ));
     }
     for weight in weights {
         check_positive("weights", *weight)?;
@@ -70,10 +77,14 @@ mod tests {
     #[test]
     fn agrees_with_the_gamma_functions_written_out() {
         let (counts, weights, k) = ([130_u64, 70, 45], [2.0, 1.0, 1.0], 50.0);
-        let direct = counts.iter().zip(weights).fold(ln_gamma(50.0) - ln_gamma(295.0), |sum, (count, weight)| {
-            let (prior, count) = (k * weight / 4.0, *count as f64);
-            sum + ln_gamma(prior + count) - ln_gamma(prior) - count * (weight / 4.0).ln()
-        });
+        let direct =
+            counts
+                .iter()
+                .zip(weights)
+                .fold(ln_gamma(50.0) - ln_gamma(295.0), |sum, (count, weight)| {
+                    let (prior, count) = (k * weight / 4.0, *count as f64);
+                    sum + ln_gamma(prior + count) - ln_gamma(prior) - count * (weight / 4.0).ln()
+                });
         let answer = evidence(&counts, &weights, k).unwrap().log_bayes_factor;
         assert!((answer - direct).abs() < 1e-11, "{answer} {direct}");
     }
@@ -84,7 +95,11 @@ mod tests {
         let mut mean = 0.0;
         let mut probability = 0.7_f64.powi(6);
         for first in 0..=6_u64 {
-            mean += probability * evidence(&[first, 6 - first], &[0.3, 0.7], 10.0).unwrap().log_bayes_factor.exp();
+            mean += probability
+                * evidence(&[first, 6 - first], &[0.3, 0.7], 10.0)
+                    .unwrap()
+                    .log_bayes_factor
+                    .exp();
             probability *= (6 - first) as f64 / (first + 1) as f64 * 0.3 / 0.7;
         }
         assert!((mean - 1.0).abs() < 1e-12, "{mean}");
@@ -102,7 +117,12 @@ mod tests {
     #[test]
     fn what_cannot_be_asked_has_a_reason() {
         assert!(evidence(&[1], &[1.0], 1.0).is_err() && evidence(&[1, 2], &[1.0], 1.0).is_err());
-        assert!(evidence(&[1, 2], &[1.0, 0.0], 1.0).is_err() && evidence(&[1, 2], &[1.0, 1.0], f64::NAN).is_err());
-        assert_eq!(evidence(&[0, 0], &[1.0, 1.0], 10.0).unwrap().log_bayes_factor, 0.0);
+        assert!(
+            evidence(&[1, 2], &[1.0, 0.0], 1.0).is_err() && evidence(&[1, 2], &[1.0, 1.0], f64::NAN).is_err()
+        );
+        assert_eq!(
+            evidence(&[0, 0], &[1.0, 1.0], 10.0).unwrap().log_bayes_factor,
+            0.0
+        );
     }
 }

@@ -23,7 +23,8 @@ fn sizes(layout: &[Vec<BucketRange>]) -> Vec<u32> {
     layout.iter().map(|ranges| size(ranges)).collect()
 }
 
-/// The fewest buckets that have to move for the sizes to change, those that nobody holds taken as one more share.
+/// The fewest buckets that have to move for the sizes to change, those that nobody holds taken as one more
+/// share.
 fn fewest(before: &[u32], after: &[u32]) -> u32 {
     let nobody = |counts: &[u32]| BUCKETS - counts.iter().sum::<u32>();
     let shares = before.len().max(after.len());
@@ -154,8 +155,8 @@ fn a_growing_rollout_keeps_everybody_who_is_in() {
 
 #[test]
 fn a_saved_change_of_a_flag_moves_no_one_without_need() {
-    // What must never change: who had a share that did not shrink keeps it, also when shares are reordered, and
-    // also when a rollout follows a single variation.
+    // What must never change: who had a share that did not shrink keeps it, also when shares are reordered,
+    // and also when a rollout follows a single variation.
     let changes = [
         (
             rollout(&[("a", 10.0), ("b", 10.0)]),

@@ -136,7 +136,8 @@ fn percent(name: &str, percent: f64, report: &mut Report) -> Option<u32> {
 
 impl ExperimentAllocation {
     /// Makes the variants of a multivariate experiment, one for each combination of levels, where it has none
-    /// yet. A variant's key is its levels' joined by `/`, its weight their product, its value an object of them.
+    /// yet. A variant's key is its levels' joined by `/`, its weight their product, its value an object of
+    /// them.
     ///
     /// # Errors
     /// A phrase when there are too many combinations or a key that joins them is not valid.
@@ -286,8 +287,8 @@ impl<'d> Populations<'d> {
     }
 }
 
-/// Finds slots of one layer that overlap, among what can hold units: flags that are not archived and experiments
-/// that run or pause.
+/// Finds slots of one layer that overlap, among what can hold units: flags that are not archived and
+/// experiments that run or pause.
 fn overlaps(definitions: &Definitions) -> HashMap<Owner<'_>, &str> {
     let mut slots: HashMap<&str, Vec<(&LayerSlot, usize, Owner<'_>)>> = HashMap::new();
     let flags = definitions.flags.iter().filter(|flag| !flag.archived);

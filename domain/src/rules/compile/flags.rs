@@ -153,7 +153,8 @@ impl Builder<'_> {
     }
 }
 
-/// Checks the variations and gives all numbers one form, so that a flag never answers `5` here and `5.5` there.
+/// Checks the variations and gives all numbers one form, so that a flag never answers `5` here and `5.5`
+/// there.
 fn variations(definition: &FlagDefinition, report: &mut Report) -> Vec<Variation> {
     let mut variations = definition.variations.clone();
     report.at("variations", |report| {

@@ -1,8 +1,8 @@
 //! What definitions refer to: names, and an order in which everything comes after what it rests on.
 //!
-//! Flags rest on flags (prerequisites, `flag_equals`), experiments and segments; experiments and segments in turn
-//! on flags and segments. A cycle is an error of every definition on it. How deep and how wide the references
-//! go is bounded, because one evaluation follows all of them.
+//! Flags rest on flags (prerequisites, `flag_equals`), experiments and segments; experiments and segments in
+//! turn on flags and segments. A cycle is an error of every definition on it. How deep and how wide the
+//! references go is bounded, because one evaluation follows all of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -342,7 +342,7 @@ fn within_limits(
         costs.insert(node, cost);
         if depth > DEPTH_MAX || cost > COST_MAX {
             let message = format!(
-                "its references go {depth} deep and through {cost} definitions; at most {DEPTH_MAX} and {COST_MAX} are followed"
+                "its references go {depth} deep (of {DEPTH_MAX}) through {cost} definitions (of {COST_MAX})"
             );
             names.at(node, report, |report| report.error(message));
         } else {

@@ -27,8 +27,8 @@ impl Default for Condition {
 /// One test of one attribute. `docs/targeting.md` says what each operator makes of missing and odd values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Clause {
-    /// A name (`plan`), a JSON pointer (`/company/plan`), `user_id` or `now`; the user id when absent, for the
-    /// operators that allow it.
+    /// A name (`plan`), a JSON pointer (`/company/plan`), `user_id` or `now`; the user id when absent, for
+    /// the operators that allow it.
     pub attribute: Option<String>,
     /// The test.
     pub operator: Operator,
@@ -158,9 +158,7 @@ struct ConditionFields {
 
 /// The fields fit no kind of condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "a condition has exactly one of `all`, `any`, `not` and `operator`; `attribute`, `value` and `negate` go with `operator`"
-)]
+#[error("a condition has exactly one of `all`, `any`, `not` and `operator`; the rest goes with `operator`")]
 pub struct InvalidCondition;
 
 impl TryFrom<ConditionFields> for Condition {

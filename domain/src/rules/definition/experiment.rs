@@ -1,7 +1,7 @@
 //! Who takes part in an experiment and which variant they get.
 //!
-//! What the experiment is about (hypothesis, metrics, control) is in [`ExperimentDefinition`]; this is the part
-//! that every evaluation needs.
+//! What the experiment is about (hypothesis, metrics, control) is in [`ExperimentDefinition`]; this is the
+//! part that every evaluation needs.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +26,8 @@ pub struct VariantAllocation {
     /// Where a split-URL experiment sends the visitor; see [`redirect_url`](crate::rules::redirect_url).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
-    /// The buckets that it holds, as many as the weights say. Empty: the variants follow each other from bucket 0.
+    /// The buckets that it holds, as many as the weights say. Empty: the variants follow each other from
+    /// bucket 0.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub buckets: Vec<BucketRange>,
 }

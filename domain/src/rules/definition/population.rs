@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::Condition;
 use crate::ids::{HoldoutKey, LayerKey, SegmentKey};
 
-/// A named group of units. Excluded ids are never in it; included and listed ids are; the condition decides the rest.
+/// A named group of units. Excluded ids are never in it; included and listed ids are; the condition decides
+/// the rest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SegmentDefinition {

@@ -55,8 +55,8 @@ proptest! {
         attribute in any_json(),
         user in ".{0,6}",
     ) {
-        // What must never change: whatever compiles decides, whatever does not is an error, and nothing panics;
-        // and the explanation agrees with the decision.
+        // What must never change: whatever compiles decides, whatever does not is an error, and nothing
+        // panics; and the explanation agrees with the decision.
         let rules: Vec<Value> = clauses.iter().enumerate()
             .map(|(at, clause)| json!({"id": at.to_string(), "condition": clause, "serve": {"variation": "on"}}))
             .collect();

@@ -1,8 +1,8 @@
 //! `matches`: regular expressions in time linear in the text.
 //!
 //! The dialect is what means the same in Rust, JavaScript and Python: ASCII classes for `\d`, `\w`, `\s` and
-//! `\b`, no look-around, no back-references, no flags, no named groups, no Unicode classes. A pattern outside it
-//! is refused when it is compiled, so that no evaluator meets it.
+//! `\b`, no look-around, no back-references, no flags, no named groups, no Unicode classes. A pattern outside
+//! it is refused when it is compiled, so that no evaluator meets it.
 
 use regex::{Regex, RegexBuilder};
 use serde_json::Value;

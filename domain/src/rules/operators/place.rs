@@ -24,7 +24,8 @@ struct Point {
 
 impl Radius {
     pub(super) fn compile(value: &Value) -> Result<Self, String> {
-        const SHAPE: &str = "within_radius takes {\"latitude\", \"longitude\", \"radius_km\"} within -90..90, -180..180 and 0..";
+        const SHAPE: &str =
+            "the operator takes {\"latitude\", \"longitude\", \"radius_km\"} in degrees and kilometres";
         let centre = Point::read(value).ok_or(SHAPE)?;
         let radius_km = value
             .get("radius_km")

@@ -1,9 +1,8 @@
 //! Version comparisons and ranges, by the precedence of Semantic Versioning 2.0.0.
 //!
-//! Read generously: a leading `v`, one to four numbers (missing ones are 0) and leading zeros are taken, so that
-//! `v2`, `2024.01` and `120.0.6099.109` are versions too. Ranges have the grammar of npm; pre-releases take part
-//! in them by their precedence, as with npm's `includePrerelease`; but
-//! `a - b` is just `>=a <=b`.
+//! Read generously: a leading `v`, one to four numbers (missing ones are 0) and leading zeros are taken, so
+//! that `v2`, `2024.01` and `120.0.6099.109` are versions too. Ranges have the grammar of npm; pre-releases
+//! take part in them by their precedence, as with npm's `includePrerelease`; but `a - b` is just `>=a <=b`.
 
 use std::cmp::Ordering;
 

@@ -457,7 +457,7 @@ proptest! {
     #[test]
     fn no_sequence_of_faults_loses_or_repeats_a_record(
         faults in proptest::collection::vec((0..3_usize, 0..4_usize), 0..60),
-        expire_after in 0..40_usize,
+        expire_after in 0..30_usize,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {

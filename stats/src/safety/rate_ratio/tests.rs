@@ -33,13 +33,21 @@ fn mean_evidence_is_at_most_one_for_every_harmless_ratio() {
         for harmless in [1.0 + margin, 1.0, 0.5] {
             let chance = weight * harmless / (weight * harmless + 1.0 - weight);
             let (mut mean_e, mut mean_m) = (0.0, 0.0);
-            for (first, second) in (0..=4_u64).flat_map(|first| (0..=3_u64).map(move |second| (first, second))) {
-                let state = after(margin, &[(weight, first, 4 - first), (weight, second, 3 - second)]);
+            for (first, second) in
+                (0..=4_u64).flat_map(|first| (0..=3_u64).map(move |second| (first, second)))
+            {
+                let state = after(
+                    margin,
+                    &[(weight, first, 4 - first), (weight, second, 3 - second)],
+                );
                 let outcome = binomial(first, 4, chance) * binomial(second, 3, chance);
                 mean_e += outcome * state.log_e_value.exp();
                 mean_m += outcome * state.log_detector.unwrap().exp();
             }
-            assert!(mean_e <= 1.0 + 1e-12 && mean_m <= 2.0 + 1e-12, "{margin} {weight} {harmless}: {mean_e} {mean_m}");
+            assert!(
+                mean_e <= 1.0 + 1e-12 && mean_m <= 2.0 + 1e-12,
+                "{margin} {weight} {harmless}: {mean_e} {mean_m}"
+            );
             if (harmless - 1.0 - margin).abs() < 1e-12 {
                 assert!((mean_e - 1.0).abs() < 1e-12 && (mean_m - 2.0).abs() < 1e-12);
             }
@@ -62,7 +70,10 @@ fn late_harm_is_seen_by_the_detector_first() {
 fn two_affected_users_never_roll_back() {
     let verdict = after(0.0, &[(0.000_1, 2, 0)]).verdict(0.1, 1);
     assert!(verdict.log_e > verdict.log_e_threshold);
-    assert_eq!((verdict.level, verdict.crossed, verdict.by), (Level::Ok, false, None));
+    assert_eq!(
+        (verdict.level, verdict.crossed, verdict.by),
+        (Level::Ok, false, None)
+    );
 }
 
 #[test]
@@ -99,7 +110,10 @@ fn no_count_share_or_budget_makes_it_panic_or_lose_its_number() {
         for weight in [1e-300, 1e-9, 0.5, 1.0 - 1e-16] {
             for (treatment, control) in [(u64::MAX, u64::MAX), (0, u64::MAX), (u64::MAX, 0)] {
                 let state = after(margin, &[(weight, treatment, control), (weight, 1, 1)]);
-                assert!(state.max_log_e >= 0.0 && state.log_e_value.is_finite(), "{margin} {weight}");
+                assert!(
+                    state.max_log_e >= 0.0 && state.log_e_value.is_finite(),
+                    "{margin} {weight}"
+                );
                 for alpha in [0.05, 0.0, f64::NAN, -1.0] {
                     let _ = state.verdict(alpha, 0);
                 }

@@ -97,7 +97,11 @@ pub(super) fn upper_bound(walk: &Walk, information: f64, share: f64) -> Option<f
             slope: walk.density(information, z) / above,
         }
     };
-    Some(newton_monotone(Bracket::new(-FARTHEST, FARTHEST), normal::isf(share), gap))
+    Some(newton_monotone(
+        Bracket::new(-FARTHEST, FARTHEST),
+        normal::isf(share),
+        gap,
+    ))
 }
 
 /// The Z below which the share `share` of all paths is found at the next look.
@@ -113,7 +117,11 @@ pub(super) fn lower_bound(walk: &Walk, information: f64, share: f64, start: f64)
             slope: walk.density(information, z) / below,
         }
     };
-    Some(newton_monotone(Bracket::new(start - FARTHEST, start + FARTHEST), start, gap))
+    Some(newton_monotone(
+        Bracket::new(start - FARTHEST, start + FARTHEST),
+        start,
+        gap,
+    ))
 }
 
 #[cfg(test)]
@@ -125,7 +133,11 @@ mod tests {
     fn the_boundary_spends_exactly_what_the_function_allows() {
         // What must never change: the chance of stopping up to each look is the cumulative alpha.
         let information = [0.1, 0.3, 0.35, 0.8, 1.0];
-        for spending in [Spending::ObrienFleming, Spending::Pocock, Spending::Power { rho: 3.0 }] {
+        for spending in [
+            Spending::ObrienFleming,
+            Spending::Pocock,
+            Spending::Power { rho: 3.0 },
+        ] {
             for sides in [Sides::One, Sides::Two] {
                 let bounds = bounds(&information, spending, 0.025, sides).unwrap();
                 let stops: Vec<Stop> = bounds.iter().map(|bound| bound.stop(sides)).collect();
@@ -154,12 +166,21 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_has_a_reason() {
-        for information in [vec![], vec![0.5, 0.5], vec![0.0, 1.0], vec![f64::NAN], vec![0.5; 2_000]] {
+        for information in [
+            vec![],
+            vec![0.5, 0.5],
+            vec![0.0, 1.0],
+            vec![f64::NAN],
+            vec![0.5; 2_000],
+        ] {
             assert!(bounds(&information, Spending::Pocock, 0.025, Sides::Two).is_err());
         }
         assert!(bounds(&[1.0], Spending::Pocock, 0.5, Sides::Two).is_err());
         assert!(bounds(&[1.0], Spending::Power { rho: -1.0 }, 0.025, Sides::Two).is_err());
         // Nearly no information at the first look leaves nearly nothing to spend, and no boundary.
-        assert_eq!(bounds(&[1e-4, 1.0], Spending::ObrienFleming, 0.025, Sides::Two).unwrap()[0].z, None);
+        assert_eq!(
+            bounds(&[1e-4, 1.0], Spending::ObrienFleming, 0.025, Sides::Two).unwrap()[0].z,
+            None
+        );
     }
 }

@@ -34,17 +34,33 @@ pub fn design(looks: usize, alpha: f64, shape: f64) -> Result<ClassicalDesign, S
     check_rate("alpha_two_sided", alpha)?;
     check_finite("delta", shape)?;
     if !(1..=MAX_LOOKS).contains(&looks) || shape.abs() > 1.0 {
-        return Err(StatsError::invalid("K", "must be a number of looks from 1 to 1000, and delta from -1 to 1"));
+        return Err(StatsError::invalid(
+            "K",
+            "must be a number of looks from 1 to 1000, and delta from -1 to 1",
+        ));
     }
     let information = equal_information(looks);
     let excess = |constant: f64| {
         let stops: Vec<Stop> = bounds(&information, constant, shape).map(symmetric).collect();
-        exits(&information, &stops, 0.0).iter().map(|exit| exit.lower + exit.upper).sum::<f64>() - alpha
+        exits(&information, &stops, 0.0)
+            .iter()
+            .map(|exit| exit.lower + exit.upper)
+            .sum::<f64>()
+            - alpha
     };
     // One look alone spends too much, and with every look at Bonferroni's share too little is spent.
     let low = normal::isf(alpha / 2.0);
     let high = normal::isf(alpha / (2.0 * looks as f64)) * (looks as f64).powf((shape - 0.5).max(0.0)) + 1e-9;
-    let constant = if looks == 1 { low } else { brent("group-sequential constant", Bracket::new(low, high), 1e-12, excess)? };
+    let constant = if looks == 1 {
+        low
+    } else {
+        brent(
+            "group-sequential constant",
+            Bracket::new(low, high),
+            1e-12,
+            excess,
+        )?
+    };
     Ok(ClassicalDesign {
         constant,
         bounds: bounds(&information, constant, shape).collect(),
@@ -65,7 +81,9 @@ pub fn symmetric(bound: f64) -> Stop {
 }
 
 fn bounds(information: &[f64], constant: f64, shape: f64) -> impl Iterator<Item = f64> {
-    information.iter().map(move |fraction| constant * fraction.powf(shape - 0.5))
+    information
+        .iter()
+        .map(move |fraction| constant * fraction.powf(shape - 0.5))
 }
 
 impl ClassicalDesign {
@@ -94,7 +112,11 @@ mod tests {
 
     #[test]
     fn what_is_out_of_range_has_a_reason() {
-        assert!(design(0, 0.05, 0.5).is_err() && design(2, 1.0, 0.5).is_err() && design(2, 0.05, f64::NAN).is_err());
+        assert!(
+            design(0, 0.05, 0.5).is_err()
+                && design(2, 1.0, 0.5).is_err()
+                && design(2, 0.05, f64::NAN).is_err()
+        );
         assert!((design(1, 0.05, 0.0).unwrap().constant - 1.959_963_984_540_054).abs() < 1e-12);
         assert!(design(20, 0.9, 0.5).unwrap().constant > 0.0);
     }

@@ -59,7 +59,10 @@ pub fn adjusted(trial: Stopped<'_>, alpha: f64) -> Result<AdjustedEstimate, Stat
     check_finite("estimate", trial.estimate)?;
     check_positive("standard_error", trial.standard_error)?;
     if trial.stops.len() != trial.information.len() || trial.stopped_at >= trial.stops.len() {
-        return Err(StatsError::invalid("stops", "must be one per look, and the trial must have stopped at one of them"));
+        return Err(StatsError::invalid(
+            "stops",
+            "must be one per look, and the trial must have stopped at one of them",
+        ));
     }
     let (earlier, last) = (trial.stopped_at, trial.information[trial.stopped_at]);
     let path = Path {
@@ -73,8 +76,14 @@ pub fn adjusted(trial: Stopped<'_>, alpha: f64) -> Result<AdjustedEstimate, Stat
     let centre = path.z / last.sqrt();
     let reach = FARTHEST / last.sqrt() + centre.abs();
     let bracket = Bracket::new(centre - reach, centre + reach);
-    let drift_at = |share: f64| brent("adjusted interval", bracket, 1e-10, |drift| path.upwards(drift) - share);
-    let bias_adjusted = brent("bias-adjusted mean", bracket, 1e-10, |drift| path.mean_estimate(drift) - centre)?;
+    let drift_at = |share: f64| {
+        brent("adjusted interval", bracket, 1e-10, |drift| {
+            path.upwards(drift) - share
+        })
+    };
+    let bias_adjusted = brent("bias-adjusted mean", bracket, 1e-10, |drift| {
+        path.mean_estimate(drift) - centre
+    })?;
     let upwards = path.upwards(0.0);
     let downwards = path.downwards(0.0);
     let bound = trial.stops[earlier].upper;
@@ -82,7 +91,11 @@ pub fn adjusted(trial: Stopped<'_>, alpha: f64) -> Result<AdjustedEstimate, Stat
         estimate: trial.estimate,
         median_unbiased: drift_at(0.5)? * scale,
         bias_adjusted: bias_adjusted * scale,
-        interval: Interval::new(drift_at(alpha / 2.0)? * scale, drift_at(1.0 - alpha / 2.0)? * scale, 1.0 - alpha),
+        interval: Interval::new(
+            drift_at(alpha / 2.0)? * scale,
+            drift_at(1.0 - alpha / 2.0)? * scale,
+            1.0 - alpha,
+        ),
         p_value_one_sided: upwards.clamp(0.0, 1.0),
         p_value_two_sided: (2.0 * upwards.min(downwards)).clamp(0.0, 1.0),
         repeated_interval: bound
@@ -104,7 +117,11 @@ impl Path<'_> {
         let mut ended = Vec::with_capacity(self.earlier);
         for look in 0..self.earlier {
             ended.push(walk.exit(self.information[look], self.stops[look]));
-            walk = walk.advance(self.information[look], self.stops[look], self.information.get(look + 1).copied());
+            walk = walk.advance(
+                self.information[look],
+                self.stops[look],
+                self.information.get(look + 1).copied(),
+            );
         }
         (walk, ended)
     }
@@ -125,10 +142,17 @@ impl Path<'_> {
     fn mean_estimate(&self, drift: f64) -> f64 {
         let mut stops = self.stops.to_vec();
         if let Some(last) = stops.last_mut() {
-            *last = Stop { lower: Some(0.0), upper: Some(0.0) };
+            *last = Stop {
+                lower: Some(0.0),
+                upper: Some(0.0),
+            };
         }
         let ended = exits(self.information, &stops, drift);
-        ended.iter().zip(self.information).map(|(exit, t)| (exit.lower_score + exit.upper_score) / t).sum()
+        ended
+            .iter()
+            .zip(self.information)
+            .map(|(exit, t)| (exit.lower_score + exit.upper_score) / t)
+            .sum()
     }
 }
 
@@ -149,7 +173,10 @@ mod tests {
 
     #[test]
     fn a_single_look_needs_no_adjustment() {
-        let stops = [Stop { lower: Some(-1.96), upper: Some(1.96) }];
+        let stops = [Stop {
+            lower: Some(-1.96),
+            upper: Some(1.96),
+        }];
         let answer = adjusted(trial(&[1.0], &stops, 0, 2.5), 0.05).unwrap();
         assert!((answer.median_unbiased - 0.5).abs() < 1e-8 && (answer.bias_adjusted - 0.5).abs() < 1e-8);
         assert!((answer.p_value_one_sided - normal::sf(2.5)).abs() < 1e-14);
@@ -158,11 +185,16 @@ mod tests {
 
     #[test]
     fn adjustment_pulls_an_early_stop_towards_no_effect() {
-        let stops = [Stop { lower: Some(-2.2), upper: Some(2.2) }; 4];
+        let stops = [Stop {
+            lower: Some(-2.2),
+            upper: Some(2.2),
+        }; 4];
         let information = [0.25, 0.5, 0.75, 1.0];
         let answer = adjusted(trial(&information, &stops, 1, 2.4), 0.05).unwrap();
         assert!(answer.median_unbiased < answer.estimate && answer.bias_adjusted < answer.estimate);
-        assert!(answer.interval.contains(answer.median_unbiased) && answer.p_value_one_sided > normal::sf(2.4));
+        assert!(
+            answer.interval.contains(answer.median_unbiased) && answer.p_value_one_sided > normal::sf(2.4)
+        );
         let mirrored = adjusted(trial(&information, &stops, 1, -2.4), 0.05).unwrap();
         assert!((mirrored.median_unbiased + answer.median_unbiased).abs() < 1e-8);
         assert!((mirrored.interval.lower.unwrap() + answer.interval.upper.unwrap()).abs() < 1e-8);

@@ -68,16 +68,26 @@ pub fn design(information: &[f64], plan: FutilityPlan) -> Result<FutilityDesign,
     plan.efficacy.check()?;
     plan.futility.check()?;
     if information.last().is_none_or(|last| (last - 1.0).abs() > 1e-9) {
-        return Err(StatsError::invalid("t", "must end at 1 for a design with futility"));
+        return Err(StatsError::invalid(
+            "t",
+            "must end at 1 for a design with futility",
+        ));
     }
     let fixed = normal::isf(plan.alpha) + normal::isf(plan.beta);
     // The boundaries meet when the drift makes the last lower boundary equal the last upper one.
     let gap = |drift: f64| {
         let looks = at_drift(information, plan, drift);
-        let [lower, upper] = looks.last().map_or([0.0; 2], |look| [look.lower, look.upper].map(|z| z.unwrap_or(0.0)));
+        let [lower, upper] = looks.last().map_or([0.0; 2], |look| {
+            [look.lower, look.upper].map(|z| z.unwrap_or(0.0))
+        });
         lower - upper
     };
-    let drift = brent("futility drift", Bracket::new(0.5 * fixed, 4.0 * fixed + 1.0), 1e-10, gap)?;
+    let drift = brent(
+        "futility drift",
+        Bracket::new(0.5 * fixed, 4.0 * fixed + 1.0),
+        1e-10,
+        gap,
+    )?;
     let mut looks = at_drift(information, plan, drift);
     if let Some(last) = looks.last_mut() {
         last.lower = last.upper;
@@ -94,15 +104,31 @@ fn at_drift(information: &[f64], plan: FutilityPlan, drift: f64) -> Vec<Futility
     let (mut alpha_spent, mut beta_spent) = (0.0, 0.0);
     let mut looks = Vec::with_capacity(information.len());
     for (index, fraction) in information.iter().enumerate() {
-        let (alpha, beta) = (plan.efficacy.spent(*fraction, plan.alpha), plan.futility.spent(*fraction, plan.beta));
+        let (alpha, beta) = (
+            plan.efficacy.spent(*fraction, plan.alpha),
+            plan.futility.spent(*fraction, plan.beta),
+        );
         let upper = upper_bound(&null, *fraction, alpha - alpha_spent);
         let start = drift * fraction.sqrt();
         let lower = lower_bound(&effect, *fraction, beta - beta_spent, start);
         (alpha_spent, beta_spent) = (alpha, beta);
-        looks.push(FutilityLook { information: *fraction, upper, lower });
-        let Some(following) = information.get(index + 1).copied() else { break };
+        looks.push(FutilityLook {
+            information: *fraction,
+            upper,
+            lower,
+        });
+        let Some(following) = information.get(index + 1).copied() else {
+            break;
+        };
         let null_lower = lower.filter(|_| plan.binding == Binding::Binding);
-        null = null.advance(*fraction, Stop { lower: null_lower, upper }, Some(following));
+        null = null.advance(
+            *fraction,
+            Stop {
+                lower: null_lower,
+                upper,
+            },
+            Some(following),
+        );
         effect = effect.advance(*fraction, Stop { lower, upper }, Some(following));
     }
     looks
@@ -127,16 +153,28 @@ mod tests {
         let information = [0.25, 0.5, 0.75, 1.0];
         for binding in [Binding::NonBinding, Binding::Binding] {
             let design = design(&information, FutilityPlan { binding, ..PLAN }).unwrap();
-            let stops: Vec<Stop> =
-                design.looks.iter().map(|look| Stop { lower: look.lower, upper: look.upper }).collect();
-            let power: f64 = exits(&information, &stops, design.drift).iter().map(|exit| exit.upper).sum();
+            let stops: Vec<Stop> = design
+                .looks
+                .iter()
+                .map(|look| Stop {
+                    lower: look.lower,
+                    upper: look.upper,
+                })
+                .collect();
+            let power: f64 = exits(&information, &stops, design.drift)
+                .iter()
+                .map(|exit| exit.upper)
+                .sum();
             assert!((power - 0.9).abs() < 1e-7, "{power}");
             let in_force: Vec<Stop> = if binding == Binding::Binding {
                 stops
             } else {
                 stops.iter().map(|stop| Stop { lower: None, ..*stop }).collect()
             };
-            let error: f64 = exits(&information, &in_force, 0.0).iter().map(|exit| exit.upper).sum();
+            let error: f64 = exits(&information, &in_force, 0.0)
+                .iter()
+                .map(|exit| exit.upper)
+                .sum();
             assert!((error - 0.025).abs() < 1e-9, "{error}");
         }
     }
@@ -146,15 +184,36 @@ mod tests {
         // Three looks, alpha 0.025, power 0.9, Hwang-Shih-DeCani -4 and -2, non-binding: inflation 1.07, first lower
         // boundary -0.2387, second 0.9410 (the worked default example of the R package gsDesign).
         let design = design(&[1.0 / 3.0, 2.0 / 3.0, 1.0], PLAN).unwrap();
-        assert!((design.inflation_factor - 1.070).abs() < 1e-3, "{}", design.inflation_factor);
-        assert!((design.looks[0].lower.unwrap() + 0.2387).abs() < 1e-3 && (design.looks[1].lower.unwrap() - 0.9410).abs() < 1e-3);
-        assert!((design.looks[0].upper.unwrap() - 3.0107).abs() < 1e-3 && (design.looks[2].upper.unwrap() - 1.9992).abs() < 1e-3);
+        assert!(
+            (design.inflation_factor - 1.070).abs() < 1e-3,
+            "{}",
+            design.inflation_factor
+        );
+        assert!(
+            (design.looks[0].lower.unwrap() + 0.2387).abs() < 1e-3
+                && (design.looks[1].lower.unwrap() - 0.9410).abs() < 1e-3
+        );
+        assert!(
+            (design.looks[0].upper.unwrap() - 3.0107).abs() < 1e-3
+                && (design.looks[2].upper.unwrap() - 1.9992).abs() < 1e-3
+        );
     }
 
     #[test]
     fn what_is_out_of_range_has_a_reason() {
-        assert!(design(&[0.5, 0.9], PLAN).is_err() && design(&[1.0], FutilityPlan { beta: 1.0, ..PLAN }).is_err());
-        assert!(design(&[1.0], FutilityPlan { alpha: f64::NAN, ..PLAN }).is_err());
+        assert!(
+            design(&[0.5, 0.9], PLAN).is_err() && design(&[1.0], FutilityPlan { beta: 1.0, ..PLAN }).is_err()
+        );
+        assert!(
+            design(
+                &[1.0],
+                FutilityPlan {
+                    alpha: f64::NAN,
+                    ..PLAN
+                }
+            )
+            .is_err()
+        );
         let single = design(&[1.0], PLAN).unwrap();
         assert!((single.inflation_factor - 1.0).abs() < 1e-8);
     }

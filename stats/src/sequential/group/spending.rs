@@ -48,7 +48,9 @@ impl Spending {
             Self::Power { rho } => alpha * t.powf(rho),
             Self::HwangShihDecani { gamma } if gamma.abs() < 1e-12 => alpha * t,
             // Both forms are the same; each is used where its exponentials do not overflow.
-            Self::HwangShihDecani { gamma } if gamma > 0.0 => alpha * (-gamma * t).exp_m1() / (-gamma).exp_m1(),
+            Self::HwangShihDecani { gamma } if gamma > 0.0 => {
+                alpha * (-gamma * t).exp_m1() / (-gamma).exp_m1()
+            }
             Self::HwangShihDecani { gamma } => {
                 alpha * (gamma * (1.0 - t)).exp() * (gamma * t).exp_m1() / gamma.exp_m1()
             }
@@ -73,8 +75,13 @@ mod tests {
         ];
         for function in functions {
             assert!(function.spent(0.0, 0.05) < 1e-300 && (function.spent(1.0, 0.05) - 0.05).abs() < 1e-12);
-            let path: Vec<f64> = (0..=100).map(|step| function.spent(f64::from(step) / 100.0, 0.05)).collect();
-            assert!(path.windows(2).all(|pair| pair[0] <= pair[1] + 1e-17), "{function:?}");
+            let path: Vec<f64> = (0..=100)
+                .map(|step| function.spent(f64::from(step) / 100.0, 0.05))
+                .collect();
+            assert!(
+                path.windows(2).all(|pair| pair[0] <= pair[1] + 1e-17),
+                "{function:?}"
+            );
             assert!((function.spent(7.0, 0.05) - 0.05).abs() < 1e-12);
         }
         assert!(Spending::Power { rho: 0.0 }.check().is_err());

@@ -59,7 +59,10 @@ impl Walk {
         Self {
             drift,
             information: 0.0,
-            points: vec![Point { score: 0.0, mass: 1.0 }],
+            points: vec![Point {
+                score: 0.0,
+                mass: 1.0,
+            }],
         }
     }
 
@@ -67,21 +70,31 @@ impl Walk {
     pub fn above(&self, information: f64, bound: f64) -> f64 {
         let step = self.step(information);
         let limit = bound * information.sqrt();
-        self.points.iter().map(|point| point.mass * normal::sf(step.deviation(limit, point.score))).sum()
+        self.points
+            .iter()
+            .map(|point| point.mass * normal::sf(step.deviation(limit, point.score)))
+            .sum()
     }
 
     /// The share of all paths that come to the next look and have Z at or below `bound` there.
     pub fn below(&self, information: f64, bound: f64) -> f64 {
         let step = self.step(information);
         let limit = bound * information.sqrt();
-        self.points.iter().map(|point| point.mass * normal::cdf(step.deviation(limit, point.score))).sum()
+        self.points
+            .iter()
+            .map(|point| point.mass * normal::cdf(step.deviation(limit, point.score)))
+            .sum()
     }
 
     /// The density of Z at the next look, of all paths that come to it.
     pub fn density(&self, information: f64, bound: f64) -> f64 {
         let step = self.step(information);
         let limit = bound * information.sqrt();
-        let sum: f64 = self.points.iter().map(|point| point.mass * normal::pdf(step.deviation(limit, point.score))).sum();
+        let sum: f64 = self
+            .points
+            .iter()
+            .map(|point| point.mass * normal::pdf(step.deviation(limit, point.score)))
+            .sum();
         sum * information.sqrt() / step.sd
     }
 
@@ -113,10 +126,20 @@ impl Walk {
         let step = self.step(information);
         let root = information.sqrt();
         let centre = self.drift * information;
-        let low = stop.lower.map_or(f64::NEG_INFINITY, |bound| bound * root).max(centre - REACH * root);
-        let high = stop.upper.map_or(f64::INFINITY, |bound| bound * root).min(centre + REACH * root);
+        let low = stop
+            .lower
+            .map_or(f64::NEG_INFINITY, |bound| bound * root)
+            .max(centre - REACH * root);
+        let high = stop
+            .upper
+            .map_or(f64::INFINITY, |bound| bound * root)
+            .min(centre + REACH * root);
         if low >= high {
-            return Self { drift: self.drift, information, points: Vec::new() };
+            return Self {
+                drift: self.drift,
+                information,
+                points: Vec::new(),
+            };
         }
         // The integrand of the next look is a product of two normal curves, and as narrow as that.
         let precision = following.map_or(0.0, |next| 1.0 / (next - information)) + 1.0 / (step.sd * step.sd);
@@ -131,7 +154,11 @@ impl Walk {
                 points.push(Point { score, mass });
             }
         }
-        Self { drift: self.drift, information, points }
+        Self {
+            drift: self.drift,
+            information,
+            points,
+        }
     }
 
     fn score_density(&self, step: &Step, score: f64) -> f64 {
@@ -188,11 +215,30 @@ mod tests {
     #[test]
     fn repeated_tests_at_five_per_cent_inflate_as_published() {
         // Armitage, McPherson and Rowe (1969), table 2.
-        for (looks, published) in [(1, 0.05), (2, 0.083), (3, 0.107), (4, 0.126), (5, 0.142), (10, 0.193), (50, 0.320)] {
-            let information: Vec<f64> = (1..=looks).map(|look| f64::from(look) / f64::from(looks)).collect();
+        for (looks, published) in [
+            (1, 0.05),
+            (2, 0.083),
+            (3, 0.107),
+            (4, 0.126),
+            (5, 0.142),
+            (10, 0.193),
+            (50, 0.320),
+        ] {
+            let information: Vec<f64> = (1..=looks)
+                .map(|look| f64::from(look) / f64::from(looks))
+                .collect();
             let z = normal::isf(0.025);
-            let stops = vec![Stop { lower: Some(-z), upper: Some(z) }; information.len()];
-            let total: f64 = exits(&information, &stops, 0.0).iter().map(|exit| exit.lower + exit.upper).sum();
+            let stops = vec![
+                Stop {
+                    lower: Some(-z),
+                    upper: Some(z)
+                };
+                information.len()
+            ];
+            let total: f64 = exits(&information, &stops, 0.0)
+                .iter()
+                .map(|exit| exit.lower + exit.upper)
+                .sum();
             assert!((total - published).abs() < 6e-4, "{looks}: {total}");
         }
     }
@@ -202,13 +248,23 @@ mod tests {
         // What must never change: exits and the paths that go on add up to one, whatever the looks and the drift.
         let information = [0.02, 0.021, 0.5, 0.500_01, 1.3];
         for drift in [-3.0, 0.0, 2.0, 12.0] {
-            let stops = [Stop { lower: Some(-0.5), upper: Some(2.5) }; 5];
+            let stops = [Stop {
+                lower: Some(-0.5),
+                upper: Some(2.5),
+            }; 5];
             let mut stops = stops.to_vec();
-            stops[4] = Stop { lower: Some(1.0), upper: Some(1.0) };
+            stops[4] = Stop {
+                lower: Some(1.0),
+                upper: Some(1.0),
+            };
             let exits = exits(&information, &stops, drift);
             let total: f64 = exits.iter().map(|exit| exit.lower + exit.upper).sum();
             let score: f64 = exits.iter().map(|exit| exit.lower_score + exit.upper_score).sum();
-            let time: f64 = exits.iter().zip(information).map(|(exit, t)| (exit.lower + exit.upper) * t).sum();
+            let time: f64 = exits
+                .iter()
+                .zip(information)
+                .map(|(exit, t)| (exit.lower + exit.upper) * t)
+                .sum();
             assert!((total - 1.0).abs() < 1e-9, "{drift}: {total}");
             // Wald's identity: the mean score is the drift times the mean information.
             assert!((score - drift * time).abs() < 1e-8, "{drift}: {score} {time}");

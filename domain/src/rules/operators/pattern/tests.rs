@@ -17,8 +17,8 @@ fn patterns_are_rewritten_to_ascii_classes() {
 
 #[test]
 fn hard_patterns_are_refused_or_search_a_long_text() {
-    // What must never change: patterns on which backtracking takes for ever either do not compile or are searched
-    // in time linear in the text. A backtracking search of these would not end while anybody waits.
+    // What must never change: patterns on which backtracking takes for ever either do not compile or are
+    // searched in time linear in the text. A backtracking search of these would not end while anybody waits.
     let text = json!("a".repeat(TEXT_MAX_BYTES));
     let parts = [
         "(a*)*",

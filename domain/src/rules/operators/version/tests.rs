@@ -17,8 +17,8 @@ fn version() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn versions_are_ordered_as_semantic_versioning_says(left in version(), right in version()) {
-        // What must never change: precedence. The semver crate is the independent reading; it alone orders build
-        // metadata, so that is left out.
+        // What must never change: precedence. The semver crate is the independent reading; it alone orders
+        // build metadata, so that is left out.
         let parse = |text: &str| semver::Version::parse(text.split('+').next().unwrap()).unwrap();
         let expected = parse(&left).cmp(&parse(&right));
         let ours = Version::parse(&left).unwrap().compare(Version::parse(&right).unwrap());

@@ -1,0 +1,242 @@
+//! The embedded platform: log, lake, definitions, engine and HTTP in one process over one folder.
+
+mod health;
+mod observer;
+mod supervisor;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use control::{Clock, RollbackRecord, Store, WebhookWorker};
+use domain::Timestamp;
+use domain::rules::Ruleset;
+use ingest::{Collector, CollectorSettings, EmbeddedLog, FolderLock, LogSettings};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use pipeline::lake::Root;
+use query_api::{ApiState, HostPolicy, ResultsView, RulesetHandle, WatchedResults};
+use tokio::net::TcpListener;
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use self::health::EngineHealth;
+use self::observer::{Observer, Parts};
+use self::supervisor::Supervisor;
+use crate::clock::{self, Now};
+use crate::settings::PlatformSettings;
+
+/// Rollbacks that a slow listener may lag behind.
+const ROLLBACK_QUEUE: usize = 64;
+/// How often the metrics recorder tidies its histograms.
+const METRICS_UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A running platform.
+pub struct Platform {
+    /// Where HTTP listens.
+    pub address: SocketAddr,
+    /// The definitions.
+    pub store: Store,
+    /// Where events become durable.
+    pub collector: Collector,
+    /// What evaluations use.
+    pub ruleset: Arc<RulesetHandle>,
+    /// The newest results.
+    pub views: watch::Receiver<Arc<ResultsView>>,
+    /// The clock.
+    pub now: Now,
+    rollbacks: broadcast::Sender<Arc<RollbackRecord>>,
+    stop: CancellationToken,
+    http: JoinHandle<std::io::Result<()>>,
+    engine: Ended,
+    helpers: Ended,
+    _lock: FolderLock,
+}
+
+/// Tasks that end after a token was cancelled.
+struct Ended {
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Ended {
+    fn new() -> Self {
+        Self { stop: CancellationToken::new(), tasks: Vec::new() }
+    }
+
+    async fn wait(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        for task in self.tasks {
+            task.await.context("a task of the platform panicked")?;
+        }
+        Ok(())
+    }
+}
+
+impl Platform {
+    /// Opens everything and begins to serve; `stop` ends it, and [`Platform::finish`] waits for the end.
+    pub async fn start(settings: PlatformSettings, stop: CancellationToken) -> anyhow::Result<Self> {
+        settings.check()?;
+        let now = clock::machine();
+        let lock = FolderLock::acquire(&settings.data).context("cannot use the data folder")?;
+        let listener = TcpListener::bind(settings.listen).await;
+        let listener = listener.with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let prometheus = install_metrics()?;
+        let root = Root::folder(&settings.data)?;
+        let log_settings = LogSettings {
+            segment_bytes: settings.log.segment_bytes,
+            max_held_bytes: settings.log.max_held_bytes,
+            ..LogSettings::default()
+        };
+        let (log, _) = EmbeddedLog::open(&settings.data.join("log"), log_settings).context("cannot open the embedded log")?;
+        let store = Store::open(&settings.data.join("control.db")).await.context("cannot open the definitions")?;
+        let ruleset = Arc::new(RulesetHandle::new(Ruleset::default()));
+        ruleset.refresh(&store).await.context("cannot read the flags")?;
+        let (views, view) = watch::channel(Arc::new(no_results()));
+        let (rollbacks, _) = broadcast::channel(ROLLBACK_QUEUE);
+        let mut platform = Self {
+            address: listener.local_addr().context("cannot tell the address")?,
+            collector: Collector::new(log.clone(), CollectorSettings::default()),
+            store,
+            ruleset,
+            views: view,
+            now,
+            rollbacks,
+            http: tokio::spawn(async { Ok(()) }),
+            engine: Ended::new(),
+            helpers: Ended::new(),
+            stop,
+            _lock: lock,
+        };
+        let engine = platform.start_engine(&settings, root, log.clone(), views).await?;
+        platform.start_helpers(&settings, &prometheus)?;
+        let health = health::source(
+            engine,
+            log,
+            settings.log.max_held_bytes,
+            platform.views.clone(),
+            Arc::clone(&platform.now),
+        );
+        let router = query_api::router(platform.api_state(&settings, prometheus, health));
+        platform.http = tokio::spawn(query_api::serve(listener, router, platform.stop.clone()));
+        Ok(platform)
+    }
+
+    /// Hears of rollbacks from now on.
+    pub fn rollbacks(&self) -> broadcast::Receiver<Arc<RollbackRecord>> {
+        self.rollbacks.subscribe()
+    }
+
+    /// Waits until the platform was told to stop, then until requests are answered, events committed and files closed.
+    pub async fn finish(self) -> anyhow::Result<()> {
+        self.stop.cancelled().await;
+        self.http.await.context("the server panicked")?.context("the server failed")?;
+        // Nothing comes in any more: what has come is committed now.
+        self.engine.wait().await?;
+        self.helpers.wait().await?;
+        self.store.close().await;
+        Ok(())
+    }
+
+    async fn start_engine(
+        &mut self,
+        settings: &PlatformSettings,
+        root: Root,
+        log: EmbeddedLog,
+        views: watch::Sender<Arc<ResultsView>>,
+    ) -> anyhow::Result<EngineHealth> {
+        let (watches_in, watches) = watch::channel(supervisor::watched(&self.store).await?);
+        let follow = supervisor::follow_watches(self.store.clone(), watches_in, self.helpers.stop.clone());
+        self.helpers.tasks.push(tokio::spawn(follow));
+        let health = EngineHealth::new((self.now)());
+        let observer = Observer::new(Parts {
+            store: self.store.clone(),
+            ruleset: Arc::clone(&self.ruleset),
+            views,
+            rollbacks: self.rollbacks.clone(),
+            now: Arc::clone(&self.now),
+        });
+        let is_fresh = log.durable_offset() == 0;
+        let (aligned_in, mut aligned) = watch::channel(false);
+        let supervisor = Supervisor {
+            settings: settings.clone(),
+            root,
+            log,
+            store: self.store.clone(),
+            observer: Arc::new(observer),
+            watches,
+            health: health.clone(),
+            aligned: aligned_in,
+            now: Arc::clone(&self.now),
+        };
+        self.engine.tasks.push(tokio::spawn(supervisor.run(self.engine.stop.clone())));
+        if is_fresh {
+            // A log that begins anew must not use offsets again that the lake has seen, so nothing is taken before.
+            tokio::select! {
+                _ = aligned.wait_for(|aligned| *aligned) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+        Ok(health)
+    }
+
+    fn start_helpers(&mut self, settings: &PlatformSettings, prometheus: &PrometheusHandle) -> anyhow::Result<()> {
+        let stop = &self.helpers.stop;
+        let ruleset = Arc::clone(&self.ruleset).follow(self.store.clone(), stop.clone());
+        let worker = WebhookWorker::new(self.store.clone(), self.clock(), &settings.webhooks);
+        let worker = worker.context("cannot start the sending of webhooks")?.run(stop.clone());
+        let upkeep = {
+            let (prometheus, stop) = (prometheus.clone(), stop.clone());
+            async move {
+                while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled()).await.is_err() {
+                    prometheus.run_upkeep();
+                }
+            }
+        };
+        self.helpers.tasks.extend([tokio::spawn(ruleset), tokio::spawn(worker), tokio::spawn(upkeep)]);
+        Ok(())
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        let now = Arc::clone(&self.now);
+        Arc::new(move || now())
+    }
+
+    fn api_state(
+        &self,
+        settings: &PlatformSettings,
+        prometheus: PrometheusHandle,
+        health: query_api::HealthSource,
+    ) -> ApiState {
+        ApiState {
+            store: self.store.clone(),
+            collector: self.collector.clone(),
+            ruleset: Arc::clone(&self.ruleset),
+            results: Arc::new(WatchedResults(self.views.clone())),
+            clock: self.clock(),
+            health,
+            prometheus,
+            hosts: HostPolicy::Local,
+            webhooks: settings.webhooks,
+            shutdown: self.stop.clone(),
+        }
+    }
+}
+
+fn no_results() -> ResultsView {
+    ResultsView {
+        epoch: 0,
+        as_of: Timestamp(0),
+        experiments: std::collections::BTreeMap::new(),
+        counters: query_api::Counters::default(),
+    }
+}
+
+fn install_metrics() -> anyhow::Result<PrometheusHandle> {
+    let handle = PrometheusBuilder::new().install_recorder().context("cannot install the metrics recorder")?;
+    ingest::metrics::describe();
+    #[cfg(feature = "kinesis")]
+    ingest::sources::kinesis::metrics::describe();
+    control::metrics::describe();
+    Ok(handle)
+}

@@ -1,0 +1,184 @@
+//! Keeps a pipeline running: opens it, runs it, and opens it again after a failure or when the plan has changed.
+//!
+//! Opening restores exactly what was committed, so that opening again is always safe.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use control::Store;
+use domain::metric::MeasurementPlan;
+use domain::{ExperimentKey, PartitionId, Position};
+use ingest::sources::log::{LOG_PARTITION, LogSource};
+use ingest::{EmbeddedLog, Source};
+use pipeline::engine::Watch;
+use pipeline::lake::Root;
+use pipeline::settings::Watches;
+use pipeline::{Pipeline, Settings};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::health::{Doing, EngineHealth};
+use super::observer::Observer;
+use crate::clock::{self, Now};
+use crate::settings::PlatformSettings;
+
+/// The wait after a first failure.
+const RETRY_WAIT_MIN: Duration = Duration::from_secs(1);
+/// The longest wait: a disk that was freed or a stream that is back is found within half a minute.
+const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Everything that a pipeline is opened with.
+pub struct Supervisor {
+    /// The settings of the platform.
+    pub settings: PlatformSettings,
+    /// Where the lake is.
+    pub root: Root,
+    /// Where HTTP puts events.
+    pub log: EmbeddedLog,
+    /// The definitions.
+    pub store: Store,
+    /// Who is told of commits.
+    pub observer: Arc<Observer>,
+    /// What guardrails watch.
+    pub watches: watch::Receiver<Vec<Watch>>,
+    /// What the engine says of itself.
+    pub health: EngineHealth,
+    /// Becomes true when the log stands where the lake wants it.
+    pub aligned: watch::Sender<bool>,
+    /// The clock.
+    pub now: Now,
+}
+
+impl Supervisor {
+    /// Runs pipelines until `stop`; what has come is committed before this returns, unless the last one fails.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut wait = RETRY_WAIT_MIN;
+        while !stop.is_cancelled() {
+            self.health.set(Doing::Restoring);
+            let started = Instant::now();
+            let Err(error) = Box::pin(self.run_once(&stop)).await else { continue };
+            // The alternate form tells the causes too.
+            let why = format!("{error:#}");
+            tracing::error!(error = %why, retry_seconds = wait.as_secs(), "the pipeline failed and is opened again");
+            self.health.set(Doing::Waiting(why));
+            // One that ran for a while had got over what it failed by before.
+            if started.elapsed() > RETRY_WAIT_MAX {
+                wait = RETRY_WAIT_MIN;
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = (wait * 2).min(RETRY_WAIT_MAX);
+        }
+    }
+
+    /// Runs one pipeline until `stop`, a failure, or a new plan.
+    async fn run_once(&self, stop: &CancellationToken) -> anyhow::Result<()> {
+        let changes = self.store.subscribe();
+        let plan = self.store.measurement_plan().await.context("cannot read what to measure")?;
+        let observer = Arc::clone(&self.observer);
+        let pipeline = Pipeline::open(self.root.clone(), plan.clone(), self.pipeline_settings(), observer);
+        let pipeline = Box::pin(pipeline).await.context("cannot open the pipeline")?;
+        if let Some(Position::Offset(committed)) = pipeline.positions().get(&PartitionId(LOG_PARTITION.into())) {
+            self.log.advance(*committed).await.context("cannot take up the embedded log")?;
+        }
+        self.aligned.send_replace(true);
+        self.health.set(Doing::Running);
+        // Sources are made anew: what one has read ahead belongs to the run before.
+        let mut source = self.source();
+        let run_stop = stop.child_token();
+        let run = pipeline.run(source.as_mut(), run_stop.clone());
+        tokio::select! {
+            outcome = run => outcome.map(drop).context("the pipeline cannot go on"),
+            () = self.stop_on_new_plan(changes, plan, &run_stop) => Ok(()),
+        }
+    }
+
+    fn pipeline_settings(&self) -> Settings {
+        Settings {
+            commit_interval: Duration::from_millis(self.settings.commit_interval_ms),
+            derived_interval: Duration::from_secs(self.settings.derived_interval_seconds),
+            watches: Watches::following(self.watches.clone()),
+            ..Settings::live(Arc::clone(&self.now), clock::run_id())
+        }
+    }
+
+    #[cfg(feature = "kinesis")]
+    fn source(&self) -> Box<dyn Source> {
+        use ingest::sources::kinesis::{KinesisSettings, KinesisSource};
+        let log = Box::new(LogSource::new(self.log.clone()));
+        let section = &self.settings.kinesis;
+        let Some(stream) = &section.stream else { return log };
+        let mut settings = KinesisSettings::new(stream, &section.region, Arc::clone(&self.now));
+        settings.endpoint_url.clone_from(&section.endpoint);
+        let kinesis = Box::new(KinesisSource::new(settings));
+        Box::new(ingest::sources::merged::MergedSource::new(vec![log, kinesis]))
+    }
+
+    #[cfg(not(feature = "kinesis"))]
+    fn source(&self) -> Box<dyn Source> {
+        Box::new(LogSource::new(self.log.clone()))
+    }
+
+    /// Ends the run when the store asks for another plan than the one that runs; never answers.
+    async fn stop_on_new_plan(
+        &self,
+        mut changes: watch::Receiver<u64>,
+        running: MeasurementPlan,
+        run_stop: &CancellationToken,
+    ) {
+        while changes.changed().await.is_ok() {
+            match self.store.measurement_plan().await {
+                Ok(plan) if plan == running => {}
+                Ok(_) => {
+                    tracing::info!("the definitions changed; the pipeline is opened again to follow them");
+                    run_stop.cancel();
+                    break;
+                }
+                Err(error) => tracing::warn!(%error, "changed definitions cannot be read; they are read at the next change"),
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// What the guardrails of a store watch.
+pub async fn watched(store: &Store) -> anyhow::Result<Vec<Watch>> {
+    let guardrails = store.watched().await.context("cannot read the guardrails")?;
+    let watch = |guardrail: control::Guardrail| {
+        let experiment = ExperimentKey::new(guardrail.definition.flag.as_str()).ok()?;
+        Some(Watch { experiment, event: guardrail.definition.event })
+    };
+    let mut watches: Vec<Watch> = guardrails.into_iter().filter_map(watch).collect();
+    watches.sort();
+    watches.dedup();
+    Ok(watches)
+}
+
+/// Keeps the watches as new as the store until `stop`.
+pub async fn follow_watches(store: Store, watches: watch::Sender<Vec<Watch>>, stop: CancellationToken) {
+    let mut changes = store.subscribe();
+    loop {
+        changes.mark_unchanged();
+        let read = watched(&store).await;
+        match &read {
+            Ok(new) => drop(watches.send_if_modified(|old| {
+                let changed = old != new;
+                old.clone_from(new);
+                changed
+            })),
+            Err(error) => tracing::warn!(error = %format!("{error:#}"), "the guardrails cannot be read and are read again"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changed = changes.changed(), if read.is_ok() => {
+                if changed.is_err() {
+                    return;
+                }
+            }
+            () = tokio::time::sleep(RETRY_WAIT_MIN), if read.is_err() => {}
+        }
+    }
+}

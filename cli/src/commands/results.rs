@@ -1,0 +1,163 @@
+//! `experimently results`: the analysis of an experiment, from the lake alone.
+
+mod drawing;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Args;
+use control::{ControlError, Store};
+use domain::experiment::discovered_control;
+use domain::metric::MeasurementPlan;
+use domain::results::{AnalysisPlan, ExperimentSummary};
+use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
+use pipeline::lake::Lake;
+use stats::analyze::{Analysis, analyze};
+
+pub use self::table::table;
+use crate::output::{self, Format};
+
+/// Show the analysis of an experiment, from the lake alone.
+///
+/// Example: experimently results checkout_button --data ./data
+#[derive(Debug, Args)]
+pub struct Results {
+    /// The experiment, or the flag with a measured rollout.
+    experiment: String,
+    /// The folder of the lake.
+    #[arg(long)]
+    data: PathBuf,
+    /// Show only this metric; its p-values stay adjusted over all metrics.
+    #[arg(long)]
+    metric: Option<String>,
+    /// As it stood at this event time, such as 2026-01-31T12:00:00Z.
+    #[arg(long, value_name = "TIME", value_parser = super::parse_time)]
+    as_of: Option<Timestamp>,
+    /// How to print it; a table on a terminal, JSON otherwise.
+    #[arg(long)]
+    format: Option<Format>,
+}
+
+impl Results {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        let lake = super::open_lake(&self.data).await?;
+        let experiments = pipeline::store::read::experiments(&lake, self.as_of).await?;
+        let Some(summary) = experiments.get(self.experiment.as_str()) else {
+            let known: Vec<&str> = experiments.keys().map(ExperimentKey::as_str).collect();
+            anyhow::bail!("{}", unknown(&self.experiment, &known, self.as_of));
+        };
+        let plan = plan(&self.data, &lake, summary).await?;
+        let mut analysis = analyze(&plan, summary).with_context(|| format!("{} cannot be analysed", self.experiment))?;
+        if let Some(metric) = &self.metric {
+            keep_metric(&mut analysis, metric)?;
+        }
+        match output::chosen(self.format) {
+            Format::Json => output::say(&serde_json::to_string(&analysis)?),
+            Format::Table => output::print(table(&analysis).as_bytes()),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn unknown(experiment: &str, known: &[&str], as_of: Option<Timestamp>) -> String {
+    let when = as_of.map_or_else(String::new, |as_of| format!(" as of {as_of}"));
+    if known.is_empty() {
+        return format!("there is no experiment in the lake{when}; exposures make one");
+    }
+    format!("there is no experiment {experiment} in the lake{when}; there are {}", known.join(", "))
+}
+
+fn keep_metric(analysis: &mut Analysis, metric: &str) -> anyhow::Result<()> {
+    let known: Vec<String> = analysis.metrics.iter().map(|found| found.metric.to_string()).collect();
+    let is_wanted = |found: &MetricKey| found.as_str() == metric;
+    analysis.metrics.retain(|found| is_wanted(&found.metric));
+    anyhow::ensure!(
+        !analysis.metrics.is_empty(),
+        "metric {metric} is not measured in {}; there are {}",
+        analysis.experiment,
+        known.join(", ")
+    );
+    Ok(())
+}
+
+/// What the analysis shall do: as the definitions beside the lake say, else as the lake was measured, else as for any
+/// experiment that was only seen.
+async fn plan(data: &Path, lake: &Lake, summary: &ExperimentSummary) -> anyhow::Result<AnalysisPlan> {
+    if let Some(plan) = stored_plan(&data.join("control.db"), &summary.experiment).await? {
+        return Ok(plan);
+    }
+    let measured = pipeline::store::read::plan(lake).await?;
+    measured_plan(&measured, summary)
+}
+
+async fn stored_plan(file: &Path, experiment: &ExperimentKey) -> anyhow::Result<Option<AnalysisPlan>> {
+    if !file.is_file() {
+        return Ok(None);
+    }
+    let store = Store::open(file).await.context("cannot open the definitions")?;
+    let plan = store.analysis_plan(experiment).await;
+    store.close().await;
+    match plan {
+        Ok(plan) => Ok(Some(plan)),
+        Err(ControlError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error).context("cannot read the definitions"),
+    }
+}
+
+fn measured_plan(measured: &MeasurementPlan, summary: &ExperimentSummary) -> anyhow::Result<AnalysisPlan> {
+    let planned = measured.experiments.iter().find(|planned| planned.key == summary.experiment);
+    let variants: Vec<VariantKey> = summary.arms.iter().map(|arm| arm.variant.clone()).collect();
+    let control = planned.and_then(|planned| planned.control.as_ref()).or_else(|| discovered_control(&variants));
+    let control = control.with_context(|| format!("nobody was exposed to {} and to nothing else", summary.experiment))?;
+    let mut plan = AnalysisPlan::unplanned(control.clone());
+    if let Some(planned) = planned {
+        plan.weights = planned.weights.iter().cloned().collect::<BTreeMap<_, _>>();
+    }
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::results::ArmSummary;
+
+    use super::*;
+
+    fn summary(variants: &[&str]) -> ExperimentSummary {
+        let arm = |variant: &&str| ArmSummary {
+            variant: VariantKey::new(variant).unwrap(),
+            exposed: 1,
+            metrics: BTreeMap::new(),
+        };
+        ExperimentSummary {
+            experiment: ExperimentKey::new("checkout").unwrap(),
+            as_of: Timestamp(0),
+            epoch: 1,
+            arms: variants.iter().map(arm).collect(),
+            crossover_users: 0,
+        }
+    }
+
+    #[test]
+    fn a_declared_control_goes_before_a_guessed_one() {
+        // What must never change: what was declared when the lake was made decides what is compared with what.
+        let measured: MeasurementPlan = serde_json::from_value(serde_json::json!({
+            "experiments": [{"key": "checkout", "control": "b", "weights": [["a", 1.0], ["b", 3.0]]}]
+        }))
+        .unwrap();
+        let plan = measured_plan(&measured, &summary(&["a", "b"])).unwrap();
+        assert_eq!((plan.control.as_str(), plan.weights.len()), ("b", 2));
+        let guessed = measured_plan(&MeasurementPlan::discover(), &summary(&["a", "Control"])).unwrap();
+        assert_eq!((guessed.control.as_str(), guessed.weights.len()), ("Control", 0));
+        assert!(measured_plan(&MeasurementPlan::discover(), &summary(&[])).is_err());
+    }
+
+    #[test]
+    fn an_unknown_experiment_is_answered_with_those_that_exist() {
+        assert_eq!(unknown("x", &["a", "b"], None), "there is no experiment x in the lake; there are a, b");
+        assert!(unknown("x", &[], None).contains("exposures make one"));
+    }
+}

@@ -1,0 +1,129 @@
+//! `experimently serve`: the whole platform.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::platform::Platform;
+use super::replay;
+use crate::output;
+use crate::settings::{PlatformSettings, Role};
+
+/// Run the whole platform in one process: collect events, keep the tables, serve flags and results.
+///
+/// Example: experimently serve --data ./data
+#[derive(Debug, Args)]
+pub struct Serve {
+    #[command(flatten)]
+    options: ServeOptions,
+    /// What this process does; the embedded platform does all three.
+    #[arg(long, value_delimiter = ',')]
+    roles: Option<Vec<Role>>,
+    /// Read this Kinesis data stream beside HTTP.
+    #[cfg(feature = "kinesis")]
+    #[arg(long, value_name = "NAME")]
+    kinesis_stream: Option<String>,
+    /// Another endpoint than the region's, such as an emulator's.
+    #[cfg(feature = "kinesis")]
+    #[arg(long, value_name = "URL")]
+    kinesis_endpoint: Option<String>,
+    /// The region of the stream.
+    #[cfg(feature = "kinesis")]
+    #[arg(long, value_name = "REGION")]
+    kinesis_region: Option<String>,
+    /// End the process at a step of a commit, for tests of recovery: STEP or STEP:PASSES.
+    #[arg(long, hide = true)]
+    fail_at: Option<String>,
+}
+
+/// What every way of running the platform has.
+#[derive(Debug, Args)]
+pub struct ServeOptions {
+    /// The folder of everything that is kept; it is created.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Where HTTP listens; port 0 takes any free port.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// A TOML file with settings; flags go before it.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Commit events at least this often, in milliseconds.
+    #[arg(long, value_name = "N")]
+    pub commit_interval_ms: Option<u64>,
+}
+
+impl ServeOptions {
+    /// The settings with these flags over them.
+    pub fn settings(&self) -> anyhow::Result<PlatformSettings> {
+        let mut settings = PlatformSettings::load(self.config.as_deref())?;
+        if let Some(data) = &self.data {
+            settings.data.clone_from(data);
+        }
+        settings.listen = self.listen.unwrap_or(settings.listen);
+        settings.commit_interval_ms = self.commit_interval_ms.unwrap_or(settings.commit_interval_ms);
+        Ok(settings)
+    }
+}
+
+impl Serve {
+    /// Runs the command.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        replay::arm(self.fail_at.as_deref())?;
+        let settings = self.settings()?;
+        let data = settings.data.clone();
+        let stop = replay::stop_on_interrupt();
+        let platform = Box::pin(Platform::start(settings, stop)).await?;
+        output::print(greeting(&platform, &data.display().to_string()).as_bytes());
+        platform.finish().await?;
+        output::say("stopped; everything taken is kept");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn settings(&self) -> anyhow::Result<PlatformSettings> {
+        let mut settings = self.options.settings()?;
+        if let Some(roles) = &self.roles {
+            settings.roles.clone_from(roles);
+        }
+        #[cfg(feature = "kinesis")]
+        {
+            let kinesis = &mut settings.kinesis;
+            kinesis.stream = self.kinesis_stream.clone().or(kinesis.stream.take());
+            kinesis.endpoint = self.kinesis_endpoint.clone().or(kinesis.endpoint.take());
+            if let Some(region) = &self.kinesis_region {
+                kinesis.region.clone_from(region);
+            }
+        }
+        #[cfg(not(feature = "kinesis"))]
+        anyhow::ensure!(
+            settings.kinesis.stream.is_none(),
+            "this program was built without Kinesis; build it with the feature kinesis, or leave kinesis.stream out"
+        );
+        Ok(settings)
+    }
+}
+
+/// What a person reads first, and programs look for the address in.
+fn greeting(platform: &Platform, data: &str) -> String {
+    let (address, now) = (platform.address, (platform.now)());
+    format!(
+        r#"experimently {version}, everything is kept in {data}
+listening on http://{address}
+docs at http://{address}/docs; nobody has to log in, so only this machine is answered
+
+send an exposure and a purchase:
+  curl -s http://{address}/api/v1/events -H 'content-type: application/x-ndjson' --data-binary \
+'{{"event_id":"{first}","type":"exposure","ts":"{now}","user_id":"u1","experiment":"checkout","variant":"control"}}
+{{"event_id":"{second}","type":"track","ts":"{now}","user_id":"u1","event":"purchase","value":19.9}}'
+see what came out a second later:
+  curl -s http://{address}/api/v1/experiments/checkout/results
+
+Ctrl-C stops it in an orderly way
+"#,
+        version = env!("CARGO_PKG_VERSION"),
+        first = uuid::Uuid::new_v4(),
+        second = uuid::Uuid::new_v4(),
+    )
+}

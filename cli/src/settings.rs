@@ -1,0 +1,157 @@
+//! The settings of the platform: the defaults, a file over them, and flags over both.
+//!
+//! Every setting stands in `defaults.toml` with its unit and its default. A key that is not there is an error.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use control::WebhookSettings;
+use serde::Deserialize;
+
+/// Every setting with its default.
+const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// A part of the platform that a process may play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Takes events.
+    Ingest,
+    /// Computes and commits.
+    Pipeline,
+    /// Serves flags, definitions and results.
+    Api,
+}
+
+/// How the platform runs.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlatformSettings {
+    /// The folder of everything that is kept.
+    pub data: PathBuf,
+    /// Where HTTP listens.
+    pub listen: SocketAddr,
+    /// What this process does.
+    pub roles: Vec<Role>,
+    /// The longest time between two commits while events come, in milliseconds.
+    pub commit_interval_ms: u64,
+    /// The shortest time between two writes of the derived tables, in seconds.
+    pub derived_interval_seconds: u64,
+    /// The embedded log.
+    pub log: LogSection,
+    /// Where webhooks may be sent.
+    pub webhooks: WebhookSettings,
+    /// The stream that is read beside HTTP.
+    pub kinesis: KinesisSection,
+}
+
+/// How large the embedded log grows.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSection {
+    /// The size of a segment in bytes.
+    pub segment_bytes: u64,
+    /// The most that may wait for its commit, in bytes.
+    pub max_held_bytes: u64,
+}
+
+/// Which Kinesis stream is read.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KinesisSection {
+    /// The stream; none is read without.
+    pub stream: Option<String>,
+    /// Its region.
+    pub region: String,
+    /// Another endpoint than the region's.
+    pub endpoint: Option<String>,
+}
+
+impl PlatformSettings {
+    /// The defaults, with a file over them when one is named.
+    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = file else { return Self::from_text("") };
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::from_text(&text).with_context(|| format!("{} does not hold valid settings", path.display()))
+    }
+
+    fn from_text(text: &str) -> anyhow::Result<Self> {
+        let mut settings: toml::Table = DEFAULTS.parse().context("the defaults do not read")?;
+        lay_over(&mut settings, text.parse()?);
+        Ok(toml::Value::Table(settings).try_into()?)
+    }
+
+    /// Checks what the types cannot say.
+    pub fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            self.listen.ip().is_loopback(),
+            "{} can be reached from other machines and nobody has to log in yet; listen on 127.0.0.1 and put a proxy that asks \
+             who is there in front",
+            self.listen
+        );
+        let all = [Role::Ingest, Role::Pipeline, Role::Api].iter().all(|role| self.roles.contains(role));
+        anyhow::ensure!(all, "the embedded platform is one process; leave out --roles, or name ingest,pipeline,api");
+        anyhow::ensure!(
+            (50..=600_000).contains(&self.commit_interval_ms),
+            "commit_interval_ms is {}; it lies between 50 and 600000",
+            self.commit_interval_ms
+        );
+        anyhow::ensure!(self.derived_interval_seconds >= 1, "derived_interval_seconds is at least 1");
+        anyhow::ensure!(self.log.segment_bytes >= 1_048_576, "log.segment_bytes is at least 1048576");
+        anyhow::ensure!(
+            self.log.max_held_bytes >= self.log.segment_bytes,
+            "log.max_held_bytes is at least log.segment_bytes"
+        );
+        Ok(())
+    }
+}
+
+/// Puts the values of `over` in place of those of `under`; tables are laid over each other, anything else is replaced.
+fn lay_over(under: &mut toml::Table, over: toml::Table) {
+    for (key, value) in over {
+        match (under.get_mut(&key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => lay_over(under, over),
+            (_, value) => drop(under.insert(key, value)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_read_and_hold_together() {
+        let settings = PlatformSettings::load(None).unwrap();
+        settings.check().unwrap();
+        assert_eq!(settings.commit_interval_ms, 1_000);
+        assert_eq!(settings.kinesis.stream, None);
+    }
+
+    #[test]
+    fn a_file_changes_what_it_names_and_nothing_else() {
+        let settings = PlatformSettings::from_text("listen = \"127.0.0.1:0\"\n[log]\nsegment_bytes = 2097152").unwrap();
+        assert_eq!(settings.listen.port(), 0);
+        assert_eq!(settings.log, LogSection { segment_bytes: 2_097_152, max_held_bytes: 1_073_741_824 });
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_lists_the_valid_ones() {
+        // What must never change: a misspelt setting is never passed over.
+        for text in ["comit_interval_ms = 5", "[log]\nsegment = 5"] {
+            let error = PlatformSettings::from_text(text).unwrap_err().to_string();
+            assert!(error.contains("unknown field") && error.contains("expected"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_other_machines_can_reach_is_refused() {
+        let mut settings = PlatformSettings::from_text("listen = \"0.0.0.0:80\"").unwrap();
+        assert!(settings.check().unwrap_err().to_string().contains("nobody has to log in"));
+        settings.listen = "[::1]:80".parse().unwrap();
+        settings.check().unwrap();
+        settings.roles.pop();
+        assert!(settings.check().unwrap_err().to_string().contains("one process"));
+    }
+}

@@ -1,0 +1,19 @@
+//! Whole-system tests: the program itself is run on files, streams and sockets, killed, starved and fed with rubbish, and its
+//! tables are read back. What is tested is what a user relies on, never how it is done.
+#![expect(
+    clippy::print_stderr,
+    reason = "who runs the tests is to know what they did not test"
+)]
+
+mod bad_input;
+mod compat;
+mod crash;
+mod datasets;
+mod disk;
+mod kinesis;
+mod peers;
+mod refusals;
+mod replay;
+mod serve;
+mod server;
+mod support;
