@@ -20,7 +20,12 @@ use pipeline::lake::{Lake, Root};
 
 /// An experimentation platform whose heart is a stream engine.
 #[derive(Debug, Parser)]
-#[command(name = "experimently", version, max_term_width = 110, arg_required_else_help = true)]
+#[command(
+    name = "experimently",
+    version,
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
 pub struct Program {
     #[command(subcommand)]
     command: Command,
@@ -52,7 +57,9 @@ impl Program {
     /// What is logged unless the environment says otherwise: a server tells its milestones, a command only trouble.
     pub fn log_default(&self) -> &'static str {
         match self.command {
-            Command::Serve(_) | Command::Demo(_) => "info,deltalake_core=warn,sqlx=warn,datafusion=warn,buoyant_kernel=warn,delta_kernel=warn",
+            Command::Serve(_) | Command::Demo(_) => {
+                "info,deltalake_core=warn,sqlx=warn,datafusion=warn,buoyant_kernel=warn,delta_kernel=warn"
+            }
             _ => "warn,deltalake_core=error,buoyant_kernel=error,delta_kernel=error",
         }
     }
@@ -76,18 +83,28 @@ impl Program {
 /// Opens the lake of a data folder for reading.
 async fn open_lake(data: &Path) -> anyhow::Result<Lake> {
     if !data.join("lake").join("events").join("_delta_log").is_dir() {
-        anyhow::bail!("there is no lake in {}; make one with `experimently replay` or `experimently serve`", data.display());
+        anyhow::bail!(
+            "there is no lake in {}; make one with `experimently replay` or `experimently serve`",
+            data.display()
+        );
     }
     let root = Root::folder(data)?;
-    Lake::open_existing(root).await.with_context(|| format!("cannot open the lake in {}", data.display()))
+    Lake::open_existing(root)
+        .await
+        .with_context(|| format!("cannot open the lake in {}", data.display()))
 }
 
 /// Reads a measurement plan from a JSON file.
 fn read_plan(path: &PathBuf) -> anyhow::Result<domain::metric::MeasurementPlan> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let plan: domain::metric::MeasurementPlan = serde_json::from_str(&text)
-        .with_context(|| format!("{} is not a measurement plan; see docs/definitions.md", path.display()))?;
-    plan.check().with_context(|| format!("{} does not hold together", path.display()))?;
+    let plan: domain::metric::MeasurementPlan = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "{} is not a measurement plan; see docs/definitions.md",
+            path.display()
+        )
+    })?;
+    plan.check()
+        .with_context(|| format!("{} does not hold together", path.display()))?;
     Ok(plan)
 }
 

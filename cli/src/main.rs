@@ -10,6 +10,7 @@ mod commands;
 mod output;
 mod settings;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -41,5 +42,9 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 fn start_logging(default: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("EXPERIMENTLY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
 }

@@ -15,7 +15,11 @@ pub enum Format {
 
 /// The form asked for; a table on a terminal and JSON otherwise when none is.
 pub fn chosen(format: Option<Format>) -> Format {
-    format.unwrap_or(if std::io::stdout().is_terminal() { Format::Table } else { Format::Json })
+    format.unwrap_or(if std::io::stdout().is_terminal() {
+        Format::Table
+    } else {
+        Format::Json
+    })
 }
 
 /// Prints to standard output. A reader that has gone away wants no more, so a closed pipe is not an error.
@@ -50,7 +54,13 @@ pub fn byte_progress(message: &'static str) -> indicatif::ProgressBar {
 /// Lays rows out in columns; the first row is the header.
 pub fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..count).map(width).collect();
     let mut text = String::new();
     for row in rows {

@@ -71,15 +71,21 @@ pub struct KinesisSection {
 impl PlatformSettings {
     /// The defaults, with a file over them when one is named.
     pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
-        let Some(path) = file else { return Self::from_text("") };
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let Some(path) = file else {
+            return Self::from_text("");
+        };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::from_text(&text).with_context(|| format!("{} does not hold valid settings", path.display()))
     }
 
     fn from_text(text: &str) -> anyhow::Result<Self> {
         let mut settings: toml::Table = DEFAULTS.parse().context("the defaults do not read")?;
-        lay_over(&mut settings, text.parse()?);
-        Ok(toml::Value::Table(settings).try_into()?)
+        let over = text.parse().map_err(|error| in_one_line(&error, text))?;
+        lay_over(&mut settings, over);
+        toml::Value::Table(settings)
+            .try_into()
+            .map_err(|error| in_one_line(&error, text))
     }
 
     /// Checks what the types cannot say.
@@ -90,20 +96,40 @@ impl PlatformSettings {
              who is there in front",
             self.listen
         );
-        let all = [Role::Ingest, Role::Pipeline, Role::Api].iter().all(|role| self.roles.contains(role));
-        anyhow::ensure!(all, "the embedded platform is one process; leave out --roles, or name ingest,pipeline,api");
+        let all = [Role::Ingest, Role::Pipeline, Role::Api]
+            .iter()
+            .all(|role| self.roles.contains(role));
+        anyhow::ensure!(
+            all,
+            "the embedded platform is one process; leave out --roles, or name ingest,pipeline,api"
+        );
         anyhow::ensure!(
             (50..=600_000).contains(&self.commit_interval_ms),
             "commit_interval_ms is {}; it lies between 50 and 600000",
             self.commit_interval_ms
         );
-        anyhow::ensure!(self.derived_interval_seconds >= 1, "derived_interval_seconds is at least 1");
-        anyhow::ensure!(self.log.segment_bytes >= 1_048_576, "log.segment_bytes is at least 1048576");
+        anyhow::ensure!(
+            self.derived_interval_seconds >= 1,
+            "derived_interval_seconds is at least 1"
+        );
+        anyhow::ensure!(
+            self.log.segment_bytes >= 1_048_576,
+            "log.segment_bytes is at least 1048576"
+        );
         anyhow::ensure!(
             self.log.max_held_bytes >= self.log.segment_bytes,
             "log.max_held_bytes is at least log.segment_bytes"
         );
         Ok(())
+    }
+}
+
+/// What is wrong, with its line where that is known; the error's own text is a drawing of several lines.
+fn in_one_line(error: &toml::de::Error, text: &str) -> anyhow::Error {
+    let what = error.message().lines().collect::<Vec<_>>().join(", ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => anyhow::anyhow!("{what} in line {}", before.matches('\n').count() + 1),
+        None => anyhow::anyhow!("{what}"),
     }
 }
 
@@ -131,9 +157,16 @@ mod tests {
 
     #[test]
     fn a_file_changes_what_it_names_and_nothing_else() {
-        let settings = PlatformSettings::from_text("listen = \"127.0.0.1:0\"\n[log]\nsegment_bytes = 2097152").unwrap();
+        let settings =
+            PlatformSettings::from_text("listen = \"127.0.0.1:0\"\n[log]\nsegment_bytes = 2097152").unwrap();
         assert_eq!(settings.listen.port(), 0);
-        assert_eq!(settings.log, LogSection { segment_bytes: 2_097_152, max_held_bytes: 1_073_741_824 });
+        assert_eq!(
+            settings.log,
+            LogSection {
+                segment_bytes: 2_097_152,
+                max_held_bytes: 1_073_741_824
+            }
+        );
     }
 
     #[test]
@@ -141,14 +174,31 @@ mod tests {
         // What must never change: a misspelt setting is never passed over.
         for text in ["comit_interval_ms = 5", "[log]\nsegment = 5"] {
             let error = PlatformSettings::from_text(text).unwrap_err().to_string();
-            assert!(error.contains("unknown field") && error.contains("expected"), "{error}");
+            assert!(
+                error.contains("unknown field") && error.contains("expected"),
+                "{error}"
+            );
         }
+    }
+
+    #[test]
+    fn a_file_that_is_not_toml_is_an_error_with_its_line() {
+        let error = PlatformSettings::from_text("listen = \"127.0.0.1:0\"\ndata = ")
+            .unwrap_err()
+            .to_string();
+        assert!(error.ends_with("in line 2") && !error.contains('\n'), "{error}");
     }
 
     #[test]
     fn what_other_machines_can_reach_is_refused() {
         let mut settings = PlatformSettings::from_text("listen = \"0.0.0.0:80\"").unwrap();
-        assert!(settings.check().unwrap_err().to_string().contains("nobody has to log in"));
+        assert!(
+            settings
+                .check()
+                .unwrap_err()
+                .to_string()
+                .contains("nobody has to log in")
+        );
         settings.listen = "[::1]:80".parse().unwrap();
         settings.check().unwrap();
         settings.roles.pop();

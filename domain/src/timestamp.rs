@@ -11,6 +11,11 @@ pub const MICROS_PER_SECOND: i64 = 1_000_000;
 /// Microseconds in a day.
 pub const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
 
+/// 0001-01-01T00:00:00Z.
+const EARLIEST_MICROS: i64 = -719_162 * MICROS_PER_DAY;
+/// 9999-12-31T23:59:59.999999Z.
+const LATEST_MICROS: i64 = 2_932_897 * MICROS_PER_DAY - 1;
+
 /// An instant: microseconds since 1970-01-01T00:00:00Z. Years 0001 to 9999.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
@@ -81,7 +86,9 @@ fn parse_bytes(bytes: &[u8]) -> Option<Timestamp> {
     } else {
         fraction_micros
     };
-    Some(Timestamp(seconds * MICROS_PER_SECOND + micros))
+    let instant = seconds * MICROS_PER_SECOND + micros;
+    // An offset may lead out of the years that dates, and with them tables, have four digits for.
+    (EARLIEST_MICROS..=LATEST_MICROS).contains(&instant).then_some(Timestamp(instant))
 }
 
 fn parse_fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {
@@ -255,6 +262,8 @@ mod tests {
             "2025-01-01T00:00:00ZZ",
             "2025-01-01T00:00:00+0530",
             "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
             "2025-01-01T00:00:00.1234567890Z",
         ] {
             assert_eq!(Timestamp::parse(text), Err(InvalidTimestamp), "{text}");

@@ -1,4 +1,5 @@
 //! Counts allocations: an evaluation makes none, whatever the flag and its operators.
+#![expect(clippy::unwrap_used, reason = "tests may panic, their helpers too")]
 #![expect(
     unsafe_code,
     reason = "counting allocations needs an allocator, and its trait is unsafe"

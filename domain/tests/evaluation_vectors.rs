@@ -1,4 +1,5 @@
 //! Runs the shared vectors of `fixtures/evaluation`, which every SDK runs as well.
+#![expect(clippy::unwrap_used, reason = "tests may panic, their helpers too")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

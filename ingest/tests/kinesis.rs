@@ -115,24 +115,13 @@ async fn check_lineage(aggregated: bool) {
     let Some(emulator) = KinesisEmulator::start(EmulatorKind::KinesisMock) else {
         return;
     };
-    let (count, users) = (96, 12);
+    let (count, users) = (64, 8);
     let file = write_events(count, users);
-    let changes = [
-        "--shards",
-        "2",
-        "--split-after",
-        "24",
-        "--merge-after",
-        "48",
-        "--split-after",
-        "72",
-    ];
-    let options: &[&str] = if aggregated {
-        &["--aggregate", "--gzip"]
-    } else {
-        &[]
-    };
-    emulator.put_events("events", file.path(), &[&changes, options].concat());
+    let changes = "--shards 2 --split-after 16 --merge-after 32 --split-after 48";
+    let packing = if aggregated { " --aggregate --gzip" } else { "" };
+    let options = format!("{changes}{packing}");
+    let options: Vec<&str> = options.split(' ').collect();
+    emulator.put_events("events", file.path(), &options);
 
     let mut settings = settings(&emulator);
     settings.limits.batch_bytes = 1;

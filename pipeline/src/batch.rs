@@ -143,9 +143,13 @@ fn counted() -> &'static str {
 
 fn windows_sql(seconds: i32, metrics: &str, up_to_epoch: i64) -> String {
     let (common, value, counted) = (common(metrics, up_to_epoch), user_value(), counted());
+    // Whole microseconds, because `date_bin` works in nanoseconds, which end with the year 2262; and two remainders,
+    // because the first has the sign of its time.
+    let size = i64::from(seconds) * 1_000_000;
+    let ts = "arrow_cast(t.ts, 'Int64')";
     format!(
-        "{common}, per_user as (select f.experiment, f.variant, m.metric, m.kind, date_bin(interval '{seconds} seconds', t.ts, \
-         timestamp '1970-01-01T00:00:00Z') as start, t.user_id, {value} {counted} group by f.experiment, f.variant, m.metric, \
+        "{common}, per_user as (select f.experiment, f.variant, m.metric, m.kind, {ts} - (({ts} % {size} + {size}) % {size}) \
+         as start, t.user_id, {value} {counted} group by f.experiment, f.variant, m.metric, \
          m.kind, start, t.user_id) select experiment, variant, metric, arrow_cast(start, 'Timestamp(Microsecond, Some(\"UTC\"))') \
          as start, count(*) as units, avg(x) as mean, var_pop(x) * count(*) as m2 from per_user group by experiment, variant, \
          metric, start"

@@ -89,8 +89,8 @@ impl Users {
     }
 
     /// Hashes, ends and bytes, for a snapshot.
-    pub fn parts(&self) -> (Vec<u64>, Vec<u64>, Vec<u8>) {
-        (self.hashes.clone(), self.ends.clone(), self.bytes.clone())
+    pub fn parts(&self) -> (&[u64], &[u64], &[u8]) {
+        (&self.hashes, &self.ends, &self.bytes)
     }
 
     /// The users of a snapshot.

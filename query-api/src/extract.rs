@@ -154,7 +154,8 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
 }
 
 fn too_large(limit: usize) -> Problem {
-    let detail = format!("the body is larger than the {limit} bytes that this route takes; send less at once");
+    let detail =
+        format!("the body is larger than the {limit} bytes that this route takes; send less at once");
     Problem::new(Code::BodyTooLarge, detail)
 }
 
@@ -166,8 +167,9 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
-    media_type(headers)
-        .is_some_and(|media| media == "application/json" || media.starts_with("application/") && media.ends_with("+json"))
+    media_type(headers).is_some_and(|media| {
+        media == "application/json" || media.starts_with("application/") && media.ends_with("+json")
+    })
 }
 
 /// The one key in a path, percent-decoded: it may hold `/`.
@@ -182,9 +184,15 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|rejection| {
-            Problem::new(Code::InvalidKey, "the key in the path is not percent-encoded UTF-8").caused_by(rejection)
-        })?;
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| {
+                Problem::new(
+                    Code::InvalidKey,
+                    "the key in the path is not percent-encoded UTF-8",
+                )
+                .caused_by(rejection)
+            })?;
         K::try_from(text)
             .map(Self)
             .map_err(|error| Problem::new(Code::InvalidKey, error.to_string()))
@@ -202,7 +210,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
         let parsed = Query::<T>::from_request_parts(parts, state).await;
         parsed.map(|Query(query)| Self(query)).map_err(|rejection| {
             let text = rejection.body_text();
-            let detail = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            let detail = text
+                .strip_prefix("Failed to deserialize query string: ")
+                .unwrap_or(&text);
             Problem::new(Code::InvalidQuery, detail)
         })
     }
@@ -235,7 +245,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
 fn parse_etag(text: &str) -> Option<i64> {
     let digits = text.trim().strip_prefix("\"v")?.strip_suffix('"')?;
     // What we never gave cannot come back: no sign, no leading zero.
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+    let plain =
+        digits.bytes().all(|byte| byte.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
     plain.then(|| digits.parse().ok()).flatten()
 }
 
@@ -258,7 +269,10 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         };
         let text = value.to_str().unwrap_or("").trim();
         // The draft standard writes the key as a quoted string; most clients send it bare.
-        let text = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
+        let text = text
+            .strip_prefix('"')
+            .and_then(|rest| rest.strip_suffix('"'))
+            .unwrap_or(text);
         if text.is_empty() || text.len() > IDEMPOTENCY_KEY_MAX_BYTES {
             let detail = format!("Idempotency-Key takes 1 to {IDEMPOTENCY_KEY_MAX_BYTES} visible characters");
             return Err(Problem::new(Code::InvalidHeader, detail));
@@ -278,7 +292,9 @@ pub fn versioned(request: &HeaderMap, version: i64, body: impl Serialize) -> Res
     let tag = etag(version);
     let known = request.get(header::IF_NONE_MATCH).is_some_and(|known| {
         let listed = known.to_str().unwrap_or("");
-        listed.split(',').any(|one| one.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
+        listed
+            .split(',')
+            .any(|one| one.trim().trim_start_matches("W/").as_bytes() == tag.as_bytes())
     });
     let cache = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     if known {
@@ -316,7 +332,16 @@ mod tests {
     fn etags_are_taken_as_they_were_given_and_not_otherwise() {
         // What must never change: a client that sends back what it got can change what it read.
         assert_eq!(parse_etag(etag(37).to_str().unwrap()), Some(37));
-        for text in ["v3", "\"3\"", "\"v03\"", "\"v-1\"", "W/\"v3\"", "*", "\"v1\", \"v2\"", ""] {
+        for text in [
+            "v3",
+            "\"3\"",
+            "\"v03\"",
+            "\"v-1\"",
+            "W/\"v3\"",
+            "*",
+            "\"v1\", \"v2\"",
+            "",
+        ] {
             assert_eq!(parse_etag(text), None, "{text}");
         }
     }

@@ -39,7 +39,10 @@ pub fn router(state: ApiState) -> Router {
         .router
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(Arc::clone(&state), limits::envelope))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&state),
+            limits::envelope,
+        ))
         .with_state(state)
 }
 
@@ -51,6 +54,9 @@ async fn unknown_path(OriginalUri(uri): OriginalUri) -> Problem {
 }
 
 async fn method_not_allowed(method: Method, OriginalUri(uri): OriginalUri) -> Problem {
-    let detail = format!("{} does not take {method}; the header Allow lists what it takes", uri.path());
+    let detail = format!(
+        "{} does not take {method}; the header Allow lists what it takes",
+        uri.path()
+    );
     Problem::new(Code::MethodNotAllowed, detail)
 }

@@ -94,12 +94,17 @@ fn finish(mut response: Response, id: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, value);
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(DATA_POLICY);
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(DATA_POLICY);
     response
 }
 
@@ -121,9 +126,19 @@ fn log(problem: &Problem, id: &str) {
             tracing::error!(request.id = id, code = code.as_str(), cause, "a request failed");
         }
         status if status.is_server_error() => {
-            tracing::warn!(request.id = id, code = code.as_str(), cause, "a request was put off");
+            tracing::warn!(
+                request.id = id,
+                code = code.as_str(),
+                cause,
+                "a request was put off"
+            );
         }
-        _ => tracing::debug!(request.id = id, code = code.as_str(), cause, "a request was refused"),
+        _ => tracing::debug!(
+            request.id = id,
+            code = code.as_str(),
+            cause,
+            "a request was refused"
+        ),
     }
 }
 
@@ -151,7 +166,9 @@ fn guard(hosts: &HostPolicy, method: &Method, uri: &Uri, headers: &HeaderMap) ->
     }
     let fetch_site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     let foreign_site = fetch_site.is_some_and(|site| !matches!(site, b"same-origin" | b"none"));
-    let origin = headers.get(header::ORIGIN).map(|value| value.to_str().unwrap_or(""));
+    let origin = headers
+        .get(header::ORIGIN)
+        .map(|value| value.to_str().unwrap_or(""));
     let foreign_origin = origin.is_some_and(|origin| {
         let authority = origin.split_once("://").map(|(_, authority)| authority);
         authority.is_none() || authority != host
@@ -190,8 +207,13 @@ mod tests {
         pairs.collect()
     }
 
-    fn check(hosts: HostPolicy, method: Method, pairs: &[(&'static str, &'static str)]) -> Option<Code> {
-        let refused = guard(&hosts, &method, &Uri::from_static("/api/v1/metrics"), &headers(pairs));
+    fn check(hosts: HostPolicy, method: &Method, pairs: &[(&'static str, &'static str)]) -> Option<Code> {
+        let refused = guard(
+            &hosts,
+            method,
+            &Uri::from_static("/api/v1/metrics"),
+            &headers(pairs),
+        );
         refused.err().map(|problem| problem.code())
     }
 
@@ -199,14 +221,28 @@ mod tests {
     fn a_page_of_another_site_cannot_use_the_browsers_place() {
         // What must never change: without keys, a page elsewhere reads nothing and changes nothing.
         let local = ("host", "127.0.0.1:8080");
-        assert_eq!(check(HostPolicy::Local, Method::GET, &[local]), None);
-        assert_eq!(check(HostPolicy::Local, Method::POST, &[("host", "[::1]:80")]), None);
-        assert_eq!(check(HostPolicy::Local, Method::POST, &[("host", "LOCALHOST")]), None);
-        for rebound in ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "10.0.0.1"] {
-            let refused = check(HostPolicy::Local, Method::GET, &[("host", rebound)]);
+        assert_eq!(check(HostPolicy::Local, &Method::GET, &[local]), None);
+        assert_eq!(
+            check(HostPolicy::Local, &Method::POST, &[("host", "[::1]:80")]),
+            None
+        );
+        assert_eq!(
+            check(HostPolicy::Local, &Method::POST, &[("host", "LOCALHOST")]),
+            None
+        );
+        for rebound in [
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.nip.io",
+            "10.0.0.1",
+        ] {
+            let refused = check(HostPolicy::Local, &Method::GET, &[("host", rebound)]);
             assert_eq!(refused, Some(Code::UnknownHost), "{rebound}");
         }
-        assert_eq!(check(HostPolicy::Any, Method::GET, &[("host", "ab.example")]), None);
+        assert_eq!(
+            check(HostPolicy::Any, &Method::GET, &[("host", "ab.example")]),
+            None
+        );
         let across = [
             [local, ("sec-fetch-site", "cross-site")],
             [local, ("sec-fetch-site", "same-site")],
@@ -214,11 +250,18 @@ mod tests {
             [local, ("origin", "null")],
         ];
         for pairs in across {
-            assert_eq!(check(HostPolicy::Local, Method::POST, &pairs), Some(Code::CrossSite));
-            assert_eq!(check(HostPolicy::Local, Method::GET, &pairs), None);
+            assert_eq!(
+                check(HostPolicy::Local, &Method::POST, &pairs),
+                Some(Code::CrossSite)
+            );
+            assert_eq!(check(HostPolicy::Local, &Method::GET, &pairs), None);
         }
-        let own = [local, ("origin", "http://127.0.0.1:8080"), ("sec-fetch-site", "same-origin")];
-        assert_eq!(check(HostPolicy::Local, Method::POST, &own), None);
+        let own = [
+            local,
+            ("origin", "http://127.0.0.1:8080"),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        assert_eq!(check(HostPolicy::Local, &Method::POST, &own), None);
     }
 
     #[test]

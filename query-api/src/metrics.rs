@@ -23,10 +23,6 @@ pub struct Observation(Instant);
 
 impl Observation {
     /// Starts the clock.
-    #[expect(
-        clippy::new_without_default,
-        reason = "an observation starts at a moment; a default would hide it"
-    )]
     pub fn start() -> Self {
         Self(Instant::now())
     }

@@ -10,7 +10,7 @@ use domain::rules::definition::Operator;
 use serde_json::{Map, Value, json};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::problem::{Code, PROBLEM_JSON, Problem, ProblemBody};
+use crate::problem::{Code, PROBLEM_JSON, ProblemBody};
 use crate::routes::{self, Documented, RouteFacts};
 
 /// The documentation of every route as JSON.
@@ -74,7 +74,8 @@ fn tags() -> Value {
 }
 
 fn to_value(serializable: &impl serde::Serialize) -> Value {
-    serde_json::to_value(serializable).unwrap_or_else(|_| unreachable!("OpenAPI objects are JSON by construction"))
+    serde_json::to_value(serializable)
+        .unwrap_or_else(|_| unreachable!("OpenAPI objects are JSON by construction"))
 }
 
 fn insert_schemas<S: serde::Serialize>(schemas: &mut Map<String, Value>, found: Vec<(String, S)>) {
@@ -86,7 +87,10 @@ fn insert_schemas<S: serde::Serialize>(schemas: &mut Map<String, Value>, found: 
 /// The operators that conditions may use, out of the engine's own list.
 fn name_operators(schemas: &mut Map<String, Value>) {
     let operators = to_value(&Operator::ALL.as_slice());
-    if let Some(operator) = schemas.get_mut("Condition").and_then(|schema| schema.pointer_mut("/properties/operator")) {
+    if let Some(operator) = schemas
+        .get_mut("Condition")
+        .and_then(|schema| schema.pointer_mut("/properties/operator"))
+    {
         operator["type"] = json!("string");
         operator["enum"] = operators;
     }
@@ -131,7 +135,13 @@ fn common_parameters(route: &RouteFacts) -> Vec<Value> {
             "schema": {"type": "string"}, "example": example})
     };
     if route.has_key {
-        let mut key = text("key", "path", true, "The key or id, percent-encoded.", "new-checkout");
+        let mut key = text(
+            "key",
+            "path",
+            true,
+            "The key or id, percent-encoded.",
+            "new-checkout",
+        );
         key["schema"] = json!({"type": "string", "minLength": 1, "maxLength": 256});
         parameters.push(key);
     }
@@ -145,11 +155,26 @@ fn common_parameters(route: &RouteFacts) -> Vec<Value> {
     }
     if route.problems.contains(&Code::IdempotencyKeyReused) {
         let what = "Sent again with the same key, the creation is not done again.";
-        parameters.push(text("Idempotency-Key", "header", false, what, "8e03978e-40d5-43dd-bc93-6894a57f9324"));
+        parameters.push(text(
+            "Idempotency-Key",
+            "header",
+            false,
+            what,
+            "8e03978e-40d5-43dd-bc93-6894a57f9324",
+        ));
     }
-    if !route.method.is_safe() && route.problems.contains(&Code::Unavailable) && route.path != "/api/v1/events" {
+    if !route.method.is_safe()
+        && route.problems.contains(&Code::Unavailable)
+        && route.path != "/api/v1/events"
+    {
         let what = "Why, for the audit record.";
-        parameters.push(text("X-Change-Reason", "header", false, what, "asked for by support"));
+        parameters.push(text(
+            "X-Change-Reason",
+            "header",
+            false,
+            what,
+            "asked for by support",
+        ));
     }
     parameters
 }
@@ -162,7 +187,12 @@ fn problem_responses(route: &RouteFacts) -> BTreeMap<String, Value> {
         codes.extend([Code::InvalidKey, Code::NotFound]);
     }
     if route.takes_body {
-        codes.extend([Code::InvalidJson, Code::InvalidBody, Code::BodyTooLarge, Code::UnsupportedMediaType]);
+        codes.extend([
+            Code::InvalidJson,
+            Code::InvalidBody,
+            Code::BodyTooLarge,
+            Code::UnsupportedMediaType,
+        ]);
     }
     if !route.method.is_safe() {
         codes.push(Code::CrossSite);
@@ -188,15 +218,13 @@ fn problem_response(codes: &[Code]) -> Value {
         .iter()
         .map(|code| format!("`{}`: {}.", code.as_str(), code.title()))
         .collect();
-    let example = codes.first().map(|code| {
-        let problem = Problem::new(*code, "one sentence about this request");
-        to_value(&problem.body("0198c5de-7a30-7c3e-9d5b-6f6f0c9e1a11"))
-    });
     let mut response = json!({
         "description": lines.join(" "),
-        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}},
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
     });
-    let waits = codes.iter().any(|code| matches!(code, Code::Overloaded | Code::Unavailable));
+    let waits = codes
+        .iter()
+        .any(|code| matches!(code, Code::Overloaded | Code::Unavailable));
     if waits {
         response["headers"] = json!({"Retry-After": {"description": "Seconds to wait before the next try.",
             "schema": {"type": "integer", "minimum": 1}}});
@@ -245,10 +273,21 @@ mod tests {
         for (path, item) in document["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
                 let name = format!("{method} {path}");
-                assert!(operation["summary"].as_str().is_some_and(|text| !text.ends_with('.')), "{name}");
-                assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{name}");
+                assert!(
+                    operation["summary"]
+                        .as_str()
+                        .is_some_and(|text| !text.ends_with('.')),
+                    "{name}"
+                );
+                assert!(
+                    ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
+                    "{name}"
+                );
                 assert!(operation["responses"]["500"].is_object(), "{name}");
-                assert!(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "{name}");
+                assert!(
+                    operation["tags"].as_array().is_some_and(|tags| tags.len() == 1),
+                    "{name}"
+                );
             }
         }
     }

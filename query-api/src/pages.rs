@@ -89,11 +89,17 @@ fn write_operation(out: &mut String, document: &Value, (method, path): (&str, &s
     out.push_str("<table><tr><th>Status</th><th>Meaning</th></tr>");
     for (status, response) in operation["responses"].as_object().into_iter().flatten() {
         let meaning = prose(text(&response["description"]));
-        let _ = write!(out, "<tr><td><code>{}</code></td><td>{meaning}</td></tr>", escape(status));
+        let _ = write!(
+            out,
+            "<tr><td><code>{}</code></td><td>{meaning}</td></tr>",
+            escape(status)
+        );
     }
     out.push_str("</table>");
     let success = operation["responses"].as_object().into_iter().flatten();
-    let success = success.filter(|(status, _)| status.starts_with('2')).map(|(_, response)| response);
+    let success = success
+        .filter(|(status, _)| status.starts_with('2'))
+        .map(|(_, response)| response);
     for content in success.filter_map(first_content) {
         write_example(out, document, "Answer", content);
     }
@@ -106,7 +112,11 @@ fn write_parameters(out: &mut String, operation: &Value) {
     };
     out.push_str("<table><tr><th>Parameter</th><th>In</th><th>Meaning</th></tr>");
     for parameter in parameters {
-        let required = if parameter["required"] == true { " Required." } else { "" };
+        let required = if parameter["required"] == true {
+            " Required."
+        } else {
+            ""
+        };
         let _ = write!(
             out,
             "<tr><td><code>{}</code></td><td>{}</td><td>{}{required}</td></tr>",
@@ -139,7 +149,9 @@ fn first_content(holder: &Value) -> Option<(&String, &Value)> {
 
 fn example_of_content(document: &Value, content: &Value) -> Option<Value> {
     let given = content.get("example").filter(|example| !example.is_null());
-    given.cloned().or_else(|| example_of_schema(document, content.get("schema")?, 0))
+    given
+        .cloned()
+        .or_else(|| example_of_schema(document, content.get("schema")?, 0))
 }
 
 /// An example of a schema: its own, or one put together from its members' examples.
@@ -151,7 +163,11 @@ fn example_of_schema(document: &Value, schema: &Value, depth: usize) -> Option<V
         let target = document.pointer(reference.strip_prefix('#')?)?;
         return example_of_schema(document, target, depth + 1);
     }
-    let own = [schema.get("example"), schema.get("default"), schema.pointer("/enum/0")];
+    let own = [
+        schema.get("example"),
+        schema.get("default"),
+        schema.pointer("/enum/0"),
+    ];
     if let Some(own) = own.into_iter().flatten().next() {
         return Some(own.clone());
     }
@@ -182,7 +198,9 @@ fn example_of_type(document: &Value, schema: &Value, depth: usize) -> Option<Val
     let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str())?;
     match kind {
         "array" => Some(Value::Array(
-            example_of_schema(document, &schema["items"], depth + 1).into_iter().collect(),
+            example_of_schema(document, &schema["items"], depth + 1)
+                .into_iter()
+                .collect(),
         )),
         "integer" | "number" => Some(1.into()),
         "boolean" => Some(true.into()),
@@ -244,7 +262,10 @@ mod tests {
 
     #[test]
     fn text_cannot_become_markup() {
-        assert_eq!(prose("a `<b>` & \"c\""), "a <code>&lt;b&gt;</code> &amp; &quot;c&quot;");
+        assert_eq!(
+            prose("a `<b>` & \"c\""),
+            "a <code>&lt;b&gt;</code> &amp; &quot;c&quot;"
+        );
     }
 
     #[test]

@@ -300,7 +300,10 @@ mod tests {
 
     #[test]
     fn library_phrases_become_sentences() {
-        assert_eq!(sentence("a key has no control characters"), "A key has no control characters.");
+        assert_eq!(
+            sentence("a key has no control characters"),
+            "A key has no control characters."
+        );
         assert_eq!(sentence("Done."), "Done.");
         assert_eq!(sentence(""), "");
     }

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Router};
 use axum::http::Method;
 use axum::routing::MethodRouter;
+use axum::{Extension, Router};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Paths;
 use utoipa::openapi::schema::Schema;
@@ -16,8 +16,8 @@ use utoipa_axum::routes;
 
 use crate::extract::BodyLimit;
 use crate::handlers::{
-    audit, docs, evaluate, events, experiments, flags, guardrails, health, metrics, results, safety, statistics,
-    stream, webhooks,
+    audit, docs, evaluate, events, experiments, flags, guardrails, health, metrics, results, safety,
+    statistics, stream, webhooks,
 };
 use crate::limits::{
     EVALUATE_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, MANAGEMENT_BODY_MAX_BYTES, STATISTICS_BODY_MAX_BYTES,
@@ -164,13 +164,22 @@ impl Route {
 
     /// Makes something, once per idempotency key.
     fn creating(self) -> Self {
-        let own = [Code::AlreadyExists, Code::InvalidDefinition, Code::IdempotencyKeyReused];
+        let own = [
+            Code::AlreadyExists,
+            Code::InvalidDefinition,
+            Code::IdempotencyKeyReused,
+        ];
         self.stored().may(&own)
     }
 
     /// Changes something from a version that the caller has seen.
     fn versioned(self) -> Self {
-        let own = [Code::VersionMismatch, Code::VersionRequired, Code::Conflict, Code::InvalidDefinition];
+        let own = [
+            Code::VersionMismatch,
+            Code::VersionRequired,
+            Code::Conflict,
+            Code::InvalidDefinition,
+        ];
         self.stored().may(&own)
     }
 
@@ -234,7 +243,10 @@ pub fn assemble(table: Vec<Route>) -> Parts {
             problems: route.problems,
         };
         let (schemas, paths, service): (_, _, MethodRouter<Arc<ApiState>>) = route.handler;
-        router = router.route(route.path, service.layer(Extension(BodyLimit(route.body_max_bytes))));
+        router = router.route(
+            route.path,
+            service.layer(Extension(BodyLimit(route.body_max_bytes))),
+        );
         documented.push(Documented {
             route: facts,
             schemas,
@@ -256,8 +268,18 @@ mod tests {
             let described = serde_json::to_value(&documented.paths).unwrap();
             let paths: Vec<_> = described.as_object().unwrap().keys().cloned().collect();
             assert_eq!(paths, [facts.path]);
-            let methods: Vec<_> = described[facts.path].as_object().unwrap().keys().cloned().collect();
-            assert_eq!(methods, [facts.method.as_str().to_ascii_lowercase()], "{}", facts.path);
+            let methods: Vec<_> = described[facts.path]
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect();
+            assert_eq!(
+                methods,
+                [facts.method.as_str().to_ascii_lowercase()],
+                "{}",
+                facts.path
+            );
         }
     }
 
@@ -265,7 +287,12 @@ mod tests {
     fn every_write_needs_a_permission() {
         for route in table() {
             let public = route.permission == "public";
-            assert!(!public || route.method == Method::GET, "{} {}", route.method, route.path);
+            assert!(
+                !public || route.method == Method::GET,
+                "{} {}",
+                route.method,
+                route.path
+            );
             assert!(public || route.permission.contains(':'), "{}", route.permission);
         }
     }

@@ -138,7 +138,10 @@ async fn read_definitions(store: &Store, version: u64) -> Result<Definitions, Co
     Ok(Definitions {
         version,
         flags: flags.into_iter().map(|document| document.definition).collect(),
-        experiments: experiments.iter().map(|document| (&document.definition).into()).collect(),
+        experiments: experiments
+            .iter()
+            .map(|document| (&document.definition).into())
+            .collect(),
         ..Definitions::default()
     })
 }

@@ -23,7 +23,8 @@ pub struct ServerLimits {
     pub header_read_timeout: Duration,
     /// The most headers of a request. Browsers send about twenty, proxies add a dozen.
     pub headers_max: usize,
-    /// The most bytes of a request's head: four times what common proxies let through in one header.
+    /// The bytes of a request's head beyond which no more of it is read: four times what common proxies let through.
+    /// What has arrived with the last read is still looked at, so that up to twice as much may pass.
     pub head_max_bytes: usize,
     /// The most open connections. Each costs about 40 KiB when idle; beyond that, new ones wait to be accepted.
     pub connections_max: usize,
@@ -95,8 +96,14 @@ pub async fn serve_with_limits(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(limits.drain_timeout, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "cutting connections that are still busy");
+    if tokio::time::timeout(limits.drain_timeout, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = connections.len(),
+            "cutting connections that are still busy"
+        );
         cut.cancel();
         connections.wait().await;
     }
@@ -108,7 +115,10 @@ async fn accept(
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
     // The slot first: what is accepted is served, and what cannot be served waits in the kernel's queue.
-    let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
+    let slot = Arc::clone(slots)
+        .acquire_owned()
+        .await
+        .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     // Answers are small and written whole; waiting to fill a packet would only delay them.
     stream.set_nodelay(true)?;

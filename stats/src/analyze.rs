@@ -11,8 +11,8 @@ mod decision;
 
 use std::collections::BTreeMap;
 
-use domain::results::{AnalysisPlan, ArmSummary, Correction, ExperimentSummary, MetricPlan, MetricSummary};
 use domain::metric::{Direction, MetricKind, MetricRole};
+use domain::results::{AnalysisPlan, ArmSummary, Correction, ExperimentSummary, MetricPlan, MetricSummary};
 use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
 use serde::Serialize;
 
@@ -180,7 +180,9 @@ fn analyze_metric(
         .collect();
     MetricAnalysis {
         metric: metric.metric.clone(),
-        kind: arms.iter().find_map(|arm| of(arm).map(|summary: MetricSummary| summary.kind)),
+        kind: arms
+            .iter()
+            .find_map(|arm| of(arm).map(|summary: MetricSummary| summary.kind)),
         role: metric.role,
         direction: metric.direction,
         arms: arms
@@ -201,7 +203,13 @@ fn check_sample_ratio(weights: &BTreeMap<VariantKey, f64>, arms: &[ArmSummary]) 
     let observed: Vec<u64> = arms.iter().map(|arm| arm.exposed).collect();
     let planned: Vec<f64> = arms
         .iter()
-        .map(|arm| if weights.is_empty() { 1.0 } else { weights.get(&arm.variant).copied().unwrap_or(0.0) })
+        .map(|arm| {
+            if weights.is_empty() {
+                1.0
+            } else {
+                weights.get(&arm.variant).copied().unwrap_or(0.0)
+            }
+        })
         .collect();
     let count = |arm: &ArmSummary| ArmCount {
         variant: arm.variant.clone(),
@@ -249,8 +257,13 @@ fn check_sample_ratio(weights: &BTreeMap<VariantKey, f64>, arms: &[ArmSummary]) 
                 check.anytime_p_value = Some(evidence.p_value);
                 check.ln_e_value = Some(evidence.log_bayes_factor);
             }
-            let mismatch = ratio.p_value < check.alpha || check.anytime_p_value.is_some_and(|p| p < check.alpha);
-            check.verdict = if mismatch { SampleRatioVerdict::Mismatch } else { SampleRatioVerdict::Ok };
+            let mismatch =
+                ratio.p_value < check.alpha || check.anytime_p_value.is_some_and(|p| p < check.alpha);
+            check.verdict = if mismatch {
+                SampleRatioVerdict::Mismatch
+            } else {
+                SampleRatioVerdict::Ok
+            };
             for (count, arm) in counts.iter_mut().zip(&ratio.arms) {
                 count.expected = Some(arm.expected);
                 count.residual = arm.residual;

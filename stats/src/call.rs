@@ -8,14 +8,14 @@ pub mod inputs;
 pub mod registry;
 
 mod bayes;
+mod design;
 mod group;
-mod sequential;
 mod means;
+mod multiple;
 mod proportions;
 mod ratios;
 mod samples;
-mod multiple;
-mod design;
+mod sequential;
 mod special;
 
 use serde_json::{Map, Value, json};
@@ -40,7 +40,9 @@ fn answer(request: &Value) -> Result<(&'static str, Value), StatsError> {
         .get("method")
         .and_then(Value::as_str)
         .ok_or_else(|| StatsError::invalid("method", "must be a text"))?;
-    let method = registry::find(name).ok_or_else(|| StatsError::UnknownMethod { name: name.to_owned() })?;
+    let method = registry::find(name).ok_or_else(|| StatsError::UnknownMethod {
+        name: name.to_owned(),
+    })?;
     let empty = Map::new();
     let inputs = match request.get("inputs") {
         None | Some(Value::Null) => &empty,

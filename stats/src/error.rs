@@ -163,7 +163,10 @@ pub fn check_not_negative(field: &str, value: f64) -> Result<f64, StatsError> {
     if value.is_finite() && value >= 0.0 {
         Ok(value)
     } else {
-        Err(StatsError::invalid(field, "must be a finite number of at least 0"))
+        Err(StatsError::invalid(
+            field,
+            "must be a finite number of at least 0",
+        ))
     }
 }
 

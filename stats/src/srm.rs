@@ -82,7 +82,9 @@ pub fn check(observed: &[u64], weights: &[f64]) -> Result<SampleRatio, StatsErro
     }
     let df = (live - 1) as f64;
     let ln_p = chi2::ln_sf(statistic, df);
-    let few = arms.iter().any(|arm| arm.expected > 0.0 && arm.expected < FEW_EXPECTED);
+    let few = arms
+        .iter()
+        .any(|arm| arm.expected > 0.0 && arm.expected < FEW_EXPECTED);
     Ok(SampleRatio {
         chi2: statistic,
         g: 2.0 * likelihood.max(0.0),
@@ -107,12 +109,18 @@ fn check_inputs(observed: &[u64], weights: &[f64]) -> Result<f64, StatsError> {
     for (units, weight) in observed.iter().zip(weights) {
         check_not_negative("weights", *weight)?;
         if *weight <= 0.0 && *units > 0 {
-            return Err(StatsError::invalid("observed", "holds units in an arm whose weight is 0"));
+            return Err(StatsError::invalid(
+                "observed",
+                "holds units in an arm whose weight is 0",
+            ));
         }
     }
     let total: f64 = weights.iter().sum();
     if weights.iter().filter(|weight| **weight > 0.0).count() < 2 || !total.is_finite() {
-        return Err(StatsError::invalid("weights", "must have at least two arms above 0"));
+        return Err(StatsError::invalid(
+            "weights",
+            "must have at least two arms above 0",
+        ));
     }
     Ok(total)
 }
@@ -135,7 +143,11 @@ fn exact_two_arms(observed: &[u64], weights: &[f64]) -> Result<Option<f64>, Stat
     if units == 0 || units > EXACT_LIMIT {
         return Ok(None);
     }
-    Ok(Some(binomial_two_sided(observed[0], units, Share::of(weights[0], weights[1]))))
+    Ok(Some(binomial_two_sided(
+        observed[0],
+        units,
+        Share::of(weights[0], weights[1]),
+    )))
 }
 
 /// The exact two-sided binomial p-value: the sum over all outcomes that are no more likely than the one seen.

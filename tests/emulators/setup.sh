@@ -6,11 +6,11 @@ here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 tools=${EXPERIMENTLY_TOOLS:-$HOME/.cache/experimently/tools}
 mkdir -p "$tools"
 
-# A mark is written last, so that an interrupted installation is begun again.
+# A mark is written last and goes first, so that an interrupted installation counts as none and is begun again.
 is_current() { [ -f "$tools/$1.mark" ] && cmp -s "$tools/$1.mark" "$2"; }
 
 if ! is_current node "$here/package-lock.json"; then
-  rm -rf "$tools/node"
+  rm -rf "$tools/node" "$tools/node.mark"
   mkdir -p "$tools/node"
   cp "$here/package.json" "$here/package-lock.json" "$tools/node/"
   (cd "$tools/node" && npm ci --silent --no-audit --no-fund --ignore-scripts)
@@ -18,7 +18,7 @@ if ! is_current node "$here/package-lock.json"; then
 fi
 
 if ! is_current python "$here/requirements.txt"; then
-  rm -rf "$tools/python"
+  rm -rf "$tools/python" "$tools/python.mark"
   python3 -m venv "$tools/python"
   "$tools/python/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
   cp "$here/requirements.txt" "$tools/python.mark"

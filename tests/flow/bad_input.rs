@@ -76,7 +76,7 @@ fn rubbish(ts: &str) -> Vec<(&'static str, Vec<u8>)> {
     all.extend(
         ["null", "17", "\"text\"", "[]", "true"].map(|text| ("not_an_object", text.as_bytes().to_vec())),
     );
-    let faults: [(&str, &str, &str); 22] = [
+    let faults: [(&str, &str, &str); 24] = [
         ("wrong_type", "user_id", "17"),
         ("wrong_type", "event_id", "{}"),
         ("wrong_type", "ts", "1767225600"),
@@ -98,6 +98,8 @@ fn rubbish(ts: &str) -> Vec<(&'static str, Vec<u8>)> {
         ("invalid_timestamp", "ts", "\"10000-01-01T00:00:00Z\""),
         ("invalid_timestamp", "ts", "\"2026-02-30T00:00:00Z\""),
         ("invalid_timestamp", "ts", "\"2026-01-01T00:00:00\""),
+        ("invalid_timestamp", "ts", "\"0001-01-01T00:00:00+14:00\""),
+        ("invalid_timestamp", "ts", "\"9999-12-31T23:59:59-14:00\""),
         ("invalid_timestamp", "ts", "\"yesterday\""),
     ];
     all.extend(faults.map(|(reason, field, value)| (reason, bad(&[(field, value)]))));
@@ -205,12 +207,10 @@ fn history_is_taken_as_it_is_from_the_first_year_to_the_last() -> Result<()> {
     let (file, data) = (folder.path().join("events.ndjson"), folder.path().join("data"));
     let absurd = [
         "0001-01-01T00:00:00Z",
-        "0001-01-01T00:00:00+14:00",
         "1582-10-10T00:00:00Z",
         "1969-12-31T23:59:59.999999Z",
         "2262-04-12T00:00:00Z",
         "9999-12-31T23:59:59.999999Z",
-        "9999-12-31T23:59:59-14:00",
     ];
     let mut lines = vec![exposure("e0", "2026-01-01T11:00:00Z")];
     for (number, ts) in absurd.iter().enumerate() {
@@ -229,9 +229,9 @@ fn history_is_taken_as_it_is_from_the_first_year_to_the_last() -> Result<()> {
         "{report}"
     );
     verified(&data)?;
-    // The three after the exposure count, however far after; the four before it do not.
+    // The two after the exposure count, however far after; the three before it do not.
     let (sum, _) = purchases(&data)?;
-    ensure!((sum - (7.0 * 2.5 + 3.0 * 1000.0)).abs() < 1e-6, "{sum}");
+    ensure!((sum - (5.0 * 2.5 + 2.0 * 1000.0)).abs() < 1e-6, "{sum}");
     let more = folder.path().join("more.ndjson");
     write_lines(&[track("later", "2026-01-01T12:30:00Z", &[])], &more)?;
     succeed(&mut replay(&[&more], &data))?;
@@ -248,7 +248,7 @@ async fn a_server_answers_rubbish_and_goes_on() -> Result<()> {
     let data = folder.path().join("data");
     let now = jiff::Timestamp::now();
     let ts = format!("{:.3}", now - jiff::SignedDuration::from_secs(60));
-    let server = Server::start(&data, &[])?;
+    let mut server = Server::start(&data, &[])?;
     let (client, url) = (reqwest::Client::new(), server.url("/api/v1/events"));
     let ndjson = Some("application/x-ndjson");
     let bodies: [(u16, Option<&str>, Vec<u8>); 9] = [
@@ -293,6 +293,7 @@ async fn a_server_answers_rubbish_and_goes_on() -> Result<()> {
             answer.body
         );
     }
+    server.wait_for_events(&data, rubbish.len() + 1)?;
     server.stop()?;
     settle(&data)?;
     ensure!(

@@ -131,7 +131,7 @@ async fn a_server_with_a_full_disk_refuses_and_goes_on_when_there_is_space() -> 
         "the refusal has no Retry-After"
     );
     disk.enlarge("200m")?;
-    let server = go_on(server, &data)?;
+    let mut server = go_on(server, &data)?;
     let mut recovered = false;
     for _ in 0..600 {
         recovered = send(&server).await.is_ok_and(|(status, _)| status == 202);
@@ -145,6 +145,7 @@ async fn a_server_with_a_full_disk_refuses_and_goes_on_when_there_is_space() -> 
         "the server does not go on with more space: {}",
         server.said()
     );
+    server.wait_for_events(&data, acknowledged.len())?;
     server.stop()?;
     verified(&data)?;
     let found = rows(&data, "select event_id from events")?;

@@ -1,22 +1,17 @@
 //! Events through a Kinesis stream end in the same tables as through a file, whatever happens to shards and processes.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use domain::Timestamp;
 use fixtures::GenerateSettings;
 use fixtures::emulators::{EmulatorKind, KinesisEmulator};
 
 use crate::server::Server;
-use crate::support::{
-    Tables, faulty_traffic, replay, rows, settle, succeed, verified, write_lines, write_traffic,
-};
+use crate::support::{Tables, faulty_traffic, replay, settle, succeed, verified, write_lines, write_traffic};
 
 /// Records of one run: the emulator with shard lineage is slow beyond some thousands.
 const RECORDS: u64 = 2_400;
-/// How long the server may take to read them all.
-const READ_TIMEOUT: Duration = Duration::from_secs(240);
 
 fn consumer(data: &Path, emulator: &KinesisEmulator, stream: &str) -> Result<Server> {
     let more = [
@@ -31,25 +26,6 @@ fn consumer(data: &Path, emulator: &KinesisEmulator, stream: &str) -> Result<Ser
         .env("AWS_SECRET_ACCESS_KEY", "test")
         .env("AWS_REGION", "us-east-1");
     Server::from_command(&mut command)
-}
-
-/// Waits until the lake accounts for so many distinct events.
-fn wait_for(data: &Path, server: &mut Server, events: usize) -> Result<()> {
-    let deadline = Instant::now() + READ_TIMEOUT;
-    loop {
-        let found = rows(data, "select count(*) as n from events").unwrap_or_default();
-        let count = found.first().and_then(|row| row["n"].as_u64()).unwrap_or(0);
-        if count >= events as u64 {
-            return Ok(());
-        }
-        ensure!(server.is_running(), "the server ended: {}", server.said());
-        ensure!(
-            Instant::now() < deadline,
-            "{count} of {events} events came: {}",
-            server.said()
-        );
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }
 
 fn traffic(seed: u64) -> GenerateSettings {
@@ -94,7 +70,7 @@ fn a_stream_with_a_split_and_aggregated_records_gives_the_tables_of_the_file() -
     let mut server = consumer(&data, &emulator, "events")?;
     let split = ((lines.len() - half) / 2).to_string();
     emulator.put_events("events", &packed, &["--aggregate", "--split-after", &split]);
-    wait_for(&data, &mut server, expected.rows("events").len())?;
+    server.wait_for_events(&data, expected.rows("events").len())?;
     server.stop()?;
     verified(&data)?;
     settle(&data)?;
@@ -126,11 +102,11 @@ fn a_consumer_that_is_killed_goes_on_where_its_commit_stands() -> Result<()> {
     );
     for share in [0, 1, 3] {
         let mut server = consumer(&data, &emulator, "events")?;
-        wait_for(&data, &mut server, all * share / 4)?;
+        server.wait_for_events(&data, all * share / 4)?;
         server.kill()?;
     }
     let mut server = consumer(&data, &emulator, "events")?;
-    wait_for(&data, &mut server, all)?;
+    server.wait_for_events(&data, all)?;
     server.stop()?;
     settle(&data)?;
     verified(&data)?;

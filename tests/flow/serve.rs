@@ -71,12 +71,18 @@ async fn events_acknowledged_by_a_server_that_is_killed_thirty_times_are_counted
             tear(&data, &mut draws)?;
         }
     }
-    let server = Server::start(&data, &[])?;
+    let mut server = Server::start(&data, &[])?;
     let clients = start_clients(&server, &lines, &ledger);
     tokio::time::sleep(LIFE_MAX).await;
-    for client in &clients {
+    for client in clients {
         client.abort();
+        drop(client.await);
     }
+    let acknowledged = ledger
+        .lock()
+        .map(|ledger| ledger.acknowledged.len())
+        .unwrap_or_default();
+    server.wait_for_events(&data, acknowledged)?;
     server.stop()?;
     let ledger = ledger.lock().map_err(|_| anyhow::anyhow!("a client panicked"))?;
     ensure!(

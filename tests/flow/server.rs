@@ -5,14 +5,17 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::support::program;
+use crate::support::{program, rows};
 
 /// How long a server may take until it listens; its state is read back before.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long a server may take until what it has taken is in the tables: it may have failed and wait to try again.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(240);
 
 /// A running server. Dropping it kills it.
 pub struct Server {
@@ -74,6 +77,25 @@ impl Server {
     /// Whether the process is still there.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until the `events` table has so many rows.
+    pub fn wait_for_events(&mut self, data: &Path, events: usize) -> Result<()> {
+        let deadline = Instant::now() + COMMIT_TIMEOUT;
+        loop {
+            let found = rows(data, "select count(*) as n from events").unwrap_or_default();
+            let count = found.first().and_then(|row| row["n"].as_u64()).unwrap_or(0);
+            if count >= events as u64 {
+                return Ok(());
+            }
+            ensure!(self.is_running(), "the server ended: {}", self.said());
+            ensure!(
+                Instant::now() < deadline,
+                "{count} of {events} events came: {}",
+                self.said()
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// Ends the process as a power cut would.

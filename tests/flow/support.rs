@@ -74,7 +74,8 @@ pub fn succeed_json(command: &mut Command) -> Result<Value> {
         .with_context(|| format!("{command:?} printed no JSON object: {printed}"))
 }
 
-/// Runs a command that must fail with an exit code and exactly one sentence, and gives the sentence.
+/// Runs a command that must fail with an exit code and exactly one sentence, and gives the sentence. Lines of the log, which
+/// tell what happened on the way, may stand before it.
 pub fn fail(command: &mut Command, code: i32) -> Result<String> {
     let finished = finish(command)?;
     ensure!(
@@ -83,18 +84,19 @@ pub fn fail(command: &mut Command, code: i32) -> Result<String> {
         finished.code,
         finished.stderr
     );
-    let sentences: Vec<&str> = finished
+    let is_log = |line: &&str| line.contains(" WARN ") || line.contains(" ERROR ");
+    let said: Vec<&str> = finished
         .stderr
         .lines()
-        .filter(|line| !line.trim().is_empty())
+        .filter(|line| !line.trim().is_empty() && !is_log(line))
         .collect();
-    let is_sentence = sentences.len() == 1 && sentences[0].starts_with("error: ");
+    let is_sentence = said.len() == 1 && said[0].starts_with("error: ");
     ensure!(
         is_sentence,
         "{command:?} did not say one sentence but {:?}",
         finished.stderr
     );
-    Ok(sentences[0].to_owned())
+    Ok(said[0].to_owned())
 }
 
 /// The rows of a query.

@@ -51,7 +51,14 @@ impl DeadLetters {
         // A payload that is not UTF-8 cannot be shown as text; its bytes can, in hexadecimal.
         let answer = match readable {
             Ok(answer) => answer,
-            Err(_) => pipeline::store::query_as(&lake, &sql.replace("arrow_cast(payload, 'Utf8')", "encode(payload, 'hex')"), form).await?,
+            Err(_) => {
+                pipeline::store::query_as(
+                    &lake,
+                    &sql.replace("arrow_cast(payload, 'Utf8')", "encode(payload, 'hex')"),
+                    form,
+                )
+                .await?
+            }
         };
         output::print(&answer);
         Ok(ExitCode::SUCCESS)

@@ -57,9 +57,15 @@ impl Demo {
         let platform = Box::pin(Platform::start(settings, stop.clone())).await?;
         let started = Instant::now();
         prepare_flag(&platform.store, (platform.now)()).await?;
-        platform.ruleset.refresh(&platform.store).await.context("cannot read the flags")?;
+        platform
+            .ruleset
+            .refresh(&platform.store)
+            .await
+            .context("cannot read the flags")?;
         // Milliseconds of the clock: at most a thousand users a second, so two runs never share one.
-        let seed = self.seed.unwrap_or_else(|| (platform.now)().0.unsigned_abs() / 1_000);
+        let seed = self
+            .seed
+            .unwrap_or_else(|| (platform.now)().0.unsigned_abs() / 1_000);
         let mut product = Product::new(seed, self.visits_per_second)?;
         output::print(greeting(&platform, &product, &data.display().to_string()).as_bytes());
         let rollbacks = platform.rollbacks();
@@ -90,8 +96,18 @@ async fn prepare_flag(store: &Store, now: Timestamp) -> anyhow::Result<()> {
     let change = Change::new(Actor::local(), now).because("demonstration");
     match store.get::<FlagDefinition>(&flag.key).await {
         Ok(found) if found.definition == flag => {}
-        Ok(found) => drop(store.update(&flag, found.version, &change).await.context("cannot turn the flag on again")?),
-        Err(ControlError::NotFound { .. }) => drop(store.create(&flag, &change).await.context("cannot make the flag")?),
+        Ok(found) => drop(
+            store
+                .update(&flag, found.version, &change)
+                .await
+                .context("cannot turn the flag on again")?,
+        ),
+        Err(ControlError::NotFound { .. }) => drop(
+            store
+                .create(&flag, &change)
+                .await
+                .context("cannot make the flag")?,
+        ),
         Err(error) => return Err(error).context("cannot read the flag"),
     }
     let guardrail: GuardrailDefinition = serde_json::from_value(serde_json::json!({
@@ -125,18 +141,30 @@ fn greeting(platform: &Platform, product: &Product, data: &str) -> String {
     )
 }
 
-async fn tell_rollbacks(mut rollbacks: tokio::sync::broadcast::Receiver<Arc<RollbackRecord>>, started: Instant) {
+async fn tell_rollbacks(
+    mut rollbacks: tokio::sync::broadcast::Receiver<Arc<RollbackRecord>>,
+    started: Instant,
+) {
     while let Ok(record) = rollbacks.recv().await {
-        output::say(&format!("ROLLBACK {:.1} s after the start: {}", started.elapsed().as_secs_f64(), told(&record)));
+        output::say(&format!(
+            "ROLLBACK {:.1} s after the start: {}",
+            started.elapsed().as_secs_f64(),
+            told(&record)
+        ));
     }
 }
 
 /// A rollback in a sentence.
 fn told(record: &RollbackRecord) -> String {
-    let what = format!("flag {} now gives everybody {}", record.flag, record.safe_variation);
-    let Some(evidence) = &record.evidence else { return format!("{what}; {}", record.reason) };
+    let what = format!(
+        "flag {} now gives everybody {}",
+        record.flag, record.safe_variation
+    );
+    let Some(evidence) = &record.evidence else {
+        return format!("{what}; {}", record.reason);
+    };
     format!(
-        "{what}; users with an error: {} in the treatment, {} in the control; e-value {:.3e}, p {:.2e}, after {} looks, commit {}",
+        "{what}; users with an error: {} in the treatment, {} in the control; e-value {:.0}, p {:.2e}, after {} looks, commit {}",
         evidence.affected_treatment,
         evidence.affected_control,
         evidence.verdict.log_e.exp(),
@@ -147,17 +175,23 @@ fn told(record: &RollbackRecord) -> String {
 }
 
 async fn print_outcome(platform: &Platform, product: &Product) -> anyhow::Result<()> {
-    let mut views = platform.views.clone();
-    let sent = product.records_sent();
-    // Records of an earlier run count too, so what is there is at least what was sent.
-    let seen = views.wait_for(|view| view.counters.received >= sent);
-    if tokio::time::timeout(LAST_COMMIT_WAIT, seen).await.is_err() {
+    if tokio::time::timeout(LAST_COMMIT_WAIT, platform.caught_up())
+        .await
+        .is_err()
+    {
         output::complain("the last events are not committed yet; the results are those of the last commit");
     }
     let view = Arc::clone(&platform.views.borrow());
     let experiment = product.effect_experiment();
-    let summary = view.experiments.get(experiment).context("nothing was committed; run longer")?;
-    let plan = platform.store.analysis_plan(experiment).await.context("cannot read the plan of the analysis")?;
+    let summary = view
+        .experiments
+        .get(experiment)
+        .context("nothing was committed; run longer")?;
+    let plan = platform
+        .store
+        .analysis_plan(experiment)
+        .await
+        .context("cannot read the plan of the analysis")?;
     let analysis = stats::analyze::analyze(&plan, summary).context("the experiment cannot be analysed")?;
     output::print(super::results::table(&analysis).as_bytes());
     let counters = view.counters;
@@ -166,9 +200,18 @@ async fn print_outcome(platform: &Platform, product: &Product) -> anyhow::Result
         counters.received, counters.accepted, counters.duplicate, counters.invalid
     ));
     let flag = FlagKey::new(FLAG).context("the key of the flag")?;
-    let rollbacks = platform.store.rollbacks(Some(&flag), None, 1).await.context("cannot read the rollbacks")?;
+    let rollbacks = platform
+        .store
+        .rollbacks(Some(&flag), None, 1)
+        .await
+        .context("cannot read the rollbacks")?;
     match rollbacks.items.first() {
-        Some(record) => output::say(&format!("rollback {} at {}: {}", record.id, record.at, told(record))),
+        Some(record) => output::say(&format!(
+            "rollback {} at {}: {}",
+            record.id,
+            record.at,
+            told(record)
+        )),
         None => output::say(&format!("flag {FLAG} was not rolled back yet; run longer")),
     }
     Ok(())

@@ -89,7 +89,9 @@ impl Generate {
     fn generate(&self, out: &mut dyn Write) -> anyhow::Result<()> {
         let mut generator = Generator::new(self.settings())?;
         for line in generator.by_ref() {
-            out.write_all(&line).and_then(|()| out.write_all(b"\n")).context("cannot write the events")?;
+            out.write_all(&line)
+                .and_then(|()| out.write_all(b"\n"))
+                .context("cannot write the events")?;
         }
         out.flush().context("cannot write the events")?;
         if let Some(path) = &self.truth {
@@ -136,6 +138,10 @@ fn convert(dataset: Dataset, folder: &std::path::Path, seed: u64, out: &mut dyn 
 
 /// Whether the reader has gone away, which is its right.
 fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    let causes = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
-    causes.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+    let causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    causes
+        .into_iter()
+        .any(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -30,6 +30,8 @@ use crate::settings::PlatformSettings;
 const ROLLBACK_QUEUE: usize = 64;
 /// How often the metrics recorder tidies its histograms.
 const METRICS_UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
+/// How often the log is asked whether it holds anything.
+const CAUGHT_UP_POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// A running platform.
 pub struct Platform {
@@ -45,6 +47,7 @@ pub struct Platform {
     pub views: watch::Receiver<Arc<ResultsView>>,
     /// The clock.
     pub now: Now,
+    log: EmbeddedLog,
     rollbacks: broadcast::Sender<Arc<RollbackRecord>>,
     stop: CancellationToken,
     http: JoinHandle<std::io::Result<()>>,
@@ -61,7 +64,10 @@ struct Ended {
 
 impl Ended {
     fn new() -> Self {
-        Self { stop: CancellationToken::new(), tasks: Vec::new() }
+        Self {
+            stop: CancellationToken::new(),
+            tasks: Vec::new(),
+        }
     }
 
     async fn wait(self) -> anyhow::Result<()> {
@@ -80,7 +86,12 @@ impl Platform {
         let now = clock::machine();
         let lock = FolderLock::acquire(&settings.data).context("cannot use the data folder")?;
         let listener = TcpListener::bind(settings.listen).await;
-        let listener = listener.with_context(|| format!("cannot listen on {}", settings.listen))?;
+        let listener = listener.with_context(|| {
+            format!(
+                "cannot listen on {}; choose another address with --listen",
+                settings.listen
+            )
+        })?;
         let prometheus = install_metrics()?;
         let root = Root::folder(&settings.data)?;
         let log_settings = LogSettings {
@@ -88,8 +99,11 @@ impl Platform {
             max_held_bytes: settings.log.max_held_bytes,
             ..LogSettings::default()
         };
-        let (log, _) = EmbeddedLog::open(&settings.data.join("log"), log_settings).context("cannot open the embedded log")?;
-        let store = Store::open(&settings.data.join("control.db")).await.context("cannot open the definitions")?;
+        let (log, _) = EmbeddedLog::open(&settings.data.join("log"), log_settings)
+            .context("cannot open the embedded log")?;
+        let store = Store::open(&settings.data.join("control.db"))
+            .await
+            .context("cannot open the definitions")?;
         let ruleset = Arc::new(RulesetHandle::new(Ruleset::default()));
         ruleset.refresh(&store).await.context("cannot read the flags")?;
         let (views, view) = watch::channel(Arc::new(no_results()));
@@ -101,6 +115,7 @@ impl Platform {
             ruleset,
             views: view,
             now,
+            log: log.clone(),
             rollbacks,
             http: tokio::spawn(async { Ok(()) }),
             engine: Ended::new(),
@@ -127,10 +142,20 @@ impl Platform {
         self.rollbacks.subscribe()
     }
 
+    /// Waits until everything taken so far is committed and seen in the results.
+    pub async fn caught_up(&self) {
+        while self.log.held_bytes() > 0 {
+            tokio::time::sleep(CAUGHT_UP_POLL).await;
+        }
+    }
+
     /// Waits until the platform was told to stop, then until requests are answered, events committed and files closed.
     pub async fn finish(self) -> anyhow::Result<()> {
         self.stop.cancelled().await;
-        self.http.await.context("the server panicked")?.context("the server failed")?;
+        self.http
+            .await
+            .context("the server panicked")?
+            .context("the server failed")?;
         // Nothing comes in any more: what has come is committed now.
         self.engine.wait().await?;
         self.helpers.wait().await?;
@@ -169,7 +194,9 @@ impl Platform {
             aligned: aligned_in,
             now: Arc::clone(&self.now),
         };
-        self.engine.tasks.push(tokio::spawn(supervisor.run(self.engine.stop.clone())));
+        self.engine
+            .tasks
+            .push(tokio::spawn(supervisor.run(self.engine.stop.clone())));
         if is_fresh {
             // A log that begins anew must not use offsets again that the lake has seen, so nothing is taken before.
             tokio::select! {
@@ -180,20 +207,31 @@ impl Platform {
         Ok(health)
     }
 
-    fn start_helpers(&mut self, settings: &PlatformSettings, prometheus: &PrometheusHandle) -> anyhow::Result<()> {
+    fn start_helpers(
+        &mut self,
+        settings: &PlatformSettings,
+        prometheus: &PrometheusHandle,
+    ) -> anyhow::Result<()> {
         let stop = &self.helpers.stop;
         let ruleset = Arc::clone(&self.ruleset).follow(self.store.clone(), stop.clone());
         let worker = WebhookWorker::new(self.store.clone(), self.clock(), &settings.webhooks);
-        let worker = worker.context("cannot start the sending of webhooks")?.run(stop.clone());
+        let worker = worker
+            .context("cannot start the sending of webhooks")?
+            .run(stop.clone());
         let upkeep = {
             let (prometheus, stop) = (prometheus.clone(), stop.clone());
             async move {
-                while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled()).await.is_err() {
+                while tokio::time::timeout(METRICS_UPKEEP, stop.cancelled())
+                    .await
+                    .is_err()
+                {
                     prometheus.run_upkeep();
                 }
             }
         };
-        self.helpers.tasks.extend([tokio::spawn(ruleset), tokio::spawn(worker), tokio::spawn(upkeep)]);
+        self.helpers
+            .tasks
+            .extend([tokio::spawn(ruleset), tokio::spawn(worker), tokio::spawn(upkeep)]);
         Ok(())
     }
 
@@ -233,7 +271,9 @@ fn no_results() -> ResultsView {
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    let handle = PrometheusBuilder::new().install_recorder().context("cannot install the metrics recorder")?;
+    let handle = PrometheusBuilder::new()
+        .install_recorder()
+        .context("cannot install the metrics recorder")?;
     ingest::metrics::describe();
     #[cfg(feature = "kinesis")]
     ingest::sources::kinesis::metrics::describe();

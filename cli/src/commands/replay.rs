@@ -64,7 +64,11 @@ impl Replay {
             None => MeasurementPlan::discover(),
         };
         for file in self.files.iter().filter(|file| file.as_os_str() != "-") {
-            anyhow::ensure!(file.is_file(), "there is no file {}; name NDJSON files, or - for standard input", file.display());
+            anyhow::ensure!(
+                file.is_file(),
+                "there is no file {}; name NDJSON files, or - for standard input",
+                file.display()
+            );
         }
         let root = Root::folder(&self.data)?;
         let _lock = FolderLock::acquire(&self.data).context("cannot use the data folder")?;
@@ -78,7 +82,10 @@ impl Replay {
         let pipeline = Pipeline::open(root, plan, settings, Arc::new(KeepView(views))).await?;
         let before = view.borrow().counters;
         let bar = output::byte_progress("replaying");
-        let mut source = WithBar { inner: FileSource::new(self.files.clone(), now()), bar: bar.clone() };
+        let mut source = WithBar {
+            inner: FileSource::new(self.files.clone(), now()),
+            bar: bar.clone(),
+        };
         let stop = stop_on_interrupt();
         let counters = pipeline.run(&mut source, stop.clone()).await?;
         bar.finish_and_clear();
@@ -132,12 +139,20 @@ fn usage() -> Usage {
     const TICKS_PER_SECOND: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let field = |place: usize| after_name.split_whitespace().nth(place).and_then(|text| text.parse::<f64>().ok());
+    let field = |place: usize| {
+        after_name
+            .split_whitespace()
+            .nth(place)
+            .and_then(|text| text.parse::<f64>().ok())
+    };
     let ticks = field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0);
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = peak.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    Usage { cpu_seconds: ticks / TICKS_PER_SECOND, peak_rss_bytes: kilobytes.unwrap_or(0) * 1024 }
+    Usage {
+        cpu_seconds: ticks / TICKS_PER_SECOND,
+        peak_rss_bytes: kilobytes.unwrap_or(0) * 1024,
+    }
 }
 
 /// Makes the process end at a step of a commit.
@@ -146,7 +161,8 @@ pub fn arm(step: Option<&str>) -> anyhow::Result<()> {
     let (name, passes) = text.split_once(':').unwrap_or((text, "0"));
     let found = Step::ALL.iter().find(|(known, _)| *known == name);
     let known: Vec<&str> = Step::ALL.iter().map(|(known, _)| *known).collect();
-    let (_, step) = found.with_context(|| format!("there is no step {name}; the steps are {}", known.join(", ")))?;
+    let (_, step) =
+        found.with_context(|| format!("there is no step {name}; the steps are {}", known.join(", ")))?;
     pipeline::failpoint::arm(*step, passes.parse().context("PASSES is a whole number")?);
     Ok(())
 }

@@ -51,7 +51,8 @@ impl Results {
             anyhow::bail!("{}", unknown(&self.experiment, &known, self.as_of));
         };
         let plan = plan(&self.data, &lake, summary).await?;
-        let mut analysis = analyze(&plan, summary).with_context(|| format!("{} cannot be analysed", self.experiment))?;
+        let mut analysis =
+            analyze(&plan, summary).with_context(|| format!("{} cannot be analysed", self.experiment))?;
         if let Some(metric) = &self.metric {
             keep_metric(&mut analysis, metric)?;
         }
@@ -68,11 +69,18 @@ fn unknown(experiment: &str, known: &[&str], as_of: Option<Timestamp>) -> String
     if known.is_empty() {
         return format!("there is no experiment in the lake{when}; exposures make one");
     }
-    format!("there is no experiment {experiment} in the lake{when}; there are {}", known.join(", "))
+    format!(
+        "there is no experiment {experiment} in the lake{when}; there are {}",
+        known.join(", ")
+    )
 }
 
 fn keep_metric(analysis: &mut Analysis, metric: &str) -> anyhow::Result<()> {
-    let known: Vec<String> = analysis.metrics.iter().map(|found| found.metric.to_string()).collect();
+    let known: Vec<String> = analysis
+        .metrics
+        .iter()
+        .map(|found| found.metric.to_string())
+        .collect();
     let is_wanted = |found: &MetricKey| found.as_str() == metric;
     analysis.metrics.retain(|found| is_wanted(&found.metric));
     anyhow::ensure!(
@@ -109,10 +117,16 @@ async fn stored_plan(file: &Path, experiment: &ExperimentKey) -> anyhow::Result<
 }
 
 fn measured_plan(measured: &MeasurementPlan, summary: &ExperimentSummary) -> anyhow::Result<AnalysisPlan> {
-    let planned = measured.experiments.iter().find(|planned| planned.key == summary.experiment);
+    let planned = measured
+        .experiments
+        .iter()
+        .find(|planned| planned.key == summary.experiment);
     let variants: Vec<VariantKey> = summary.arms.iter().map(|arm| arm.variant.clone()).collect();
-    let control = planned.and_then(|planned| planned.control.as_ref()).or_else(|| discovered_control(&variants));
-    let control = control.with_context(|| format!("nobody was exposed to {} and to nothing else", summary.experiment))?;
+    let control = planned
+        .and_then(|planned| planned.control.as_ref())
+        .or_else(|| discovered_control(&variants));
+    let control = control
+        .with_context(|| format!("nobody was exposed to {} and to nothing else", summary.experiment))?;
     let mut plan = AnalysisPlan::unplanned(control.clone());
     if let Some(planned) = planned {
         plan.weights = planned.weights.iter().cloned().collect::<BTreeMap<_, _>>();
@@ -157,7 +171,10 @@ mod tests {
 
     #[test]
     fn an_unknown_experiment_is_answered_with_those_that_exist() {
-        assert_eq!(unknown("x", &["a", "b"], None), "there is no experiment x in the lake; there are a, b");
+        assert_eq!(
+            unknown("x", &["a", "b"], None),
+            "there is no experiment x in the lake; there are a, b"
+        );
         assert!(unknown("x", &[], None).contains("exposures make one"));
     }
 }

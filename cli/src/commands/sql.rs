@@ -37,7 +37,11 @@ impl Sql {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let lake = super::open_lake(&self.data).await?;
-        let fallback = if std::io::stdout().is_terminal() { Answer::Table } else { Answer::Json };
+        let fallback = if std::io::stdout().is_terminal() {
+            Answer::Table
+        } else {
+            Answer::Json
+        };
         let form = match self.format.unwrap_or(fallback) {
             Answer::Table => Form::Table,
             Answer::Json => Form::Json,

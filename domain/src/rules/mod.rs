@@ -38,6 +38,6 @@ pub use context::Context;
 pub use decision::{Cause, Decision, EvaluationError, Reason};
 pub use definition::Definitions;
 pub use explain::{ConditionExplanation, Explanation, RuleExplanation};
-pub use id_set::{IdSet, TooManyIds};
+pub use id_set::IdSet;
 pub use redirect::redirect_url;
 pub use ruleset::Ruleset;

@@ -20,31 +20,57 @@ const HEADER: &[u8; 8] = b"EXPSNAP1";
 /// The bytes of the header and the checksum.
 const HEADER_BYTES: usize = 12;
 
-#[derive(Serialize, Deserialize)]
+/// What a snapshot holds, read back.
+#[derive(Deserialize)]
 struct Parts {
-    horizons: Horizons,
-    watermark: Instant,
-    experiments: Vec<String>,
-    variants: Vec<String>,
-    events: Vec<String>,
+    small: Small,
     user_hashes: Vec<u64>,
     user_ends: Vec<u64>,
     user_bytes: Vec<u8>,
     first_exposures: Vec<u32>,
     last_tracks: Vec<u64>,
     exposures: Vec<Exposure>,
-    exposure_texts: Vec<String>,
-    free_exposures: Vec<u32>,
     values: Vec<Value>,
-    free_values: Vec<u32>,
-    tracks: (Vec<Track>, u64, Instant),
-    arms: Vec<Arm>,
+    tracks: Vec<Track>,
     rows: Vec<Row>,
     cells: Vec<Cell>,
+    seen: SeenParts,
+}
+
+/// The same as [`Parts`], field by field, without copying the large arrays: the state may be half of the memory there is.
+#[derive(Serialize)]
+struct Written<'a> {
+    small: Small,
+    user_hashes: &'a [u64],
+    user_ends: &'a [u64],
+    user_bytes: &'a [u8],
+    first_exposures: &'a [u32],
+    last_tracks: &'a [u64],
+    exposures: &'a [Exposure],
+    values: &'a [Value],
+    tracks: &'a std::collections::VecDeque<Track>,
+    rows: &'a [Row],
+    cells: &'a [Cell],
+    seen: SeenParts,
+}
+
+/// The part of a snapshot that is small, or about to be.
+#[derive(Serialize, Deserialize)]
+struct Small {
+    horizons: Horizons,
+    watermark: Instant,
+    experiments: Vec<String>,
+    variants: Vec<String>,
+    events: Vec<String>,
+    exposure_texts: Vec<String>,
+    free_exposures: Vec<u32>,
+    free_values: Vec<u32>,
+    first_track: u64,
+    dropped_until: Instant,
+    arms: Vec<Arm>,
     free_rows: Vec<u32>,
     closed_below: [i64; 3],
     closed_rows: Vec<Row>,
-    seen: SeenParts,
     dirty: Dirty,
     changed_exposures: Vec<u32>,
     stale_exposure_days: BTreeSet<i32>,
@@ -71,34 +97,39 @@ impl Engine {
     pub fn to_snapshot(&self) -> Vec<u8> {
         let (user_hashes, user_ends, user_bytes) = self.users.parts();
         let (tracks, first_track) = self.tracks.parts();
-        let parts = Parts {
+        let small = Small {
             horizons: self.horizons,
             watermark: Instant(self.watermark),
             experiments: texts(&self.experiments),
             variants: texts(&self.variants),
             events: texts(&self.events),
-            user_hashes,
-            user_ends,
-            user_bytes,
-            first_exposures: self.first_exposures.clone(),
-            last_tracks: self.last_tracks.clone(),
-            exposures: self.exposures.clone(),
             exposure_texts: self.exposure_texts.iter().map(|text| text.to_string()).collect(),
             free_exposures: self.free_exposures.clone(),
-            values: self.values.clone(),
             free_values: self.free_values.clone(),
-            tracks: (tracks, first_track, Instant(self.tracks.dropped_until)),
+            first_track,
+            dropped_until: Instant(self.tracks.dropped_until),
             arms: self.arms.list().to_vec(),
-            rows: self.windows.rows.clone(),
-            cells: self.windows.cells.clone(),
             free_rows: self.windows.free_rows().to_vec(),
             closed_below: self.windows.closed_below,
             closed_rows: self.closed_rows.clone(),
-            seen: self.seen.parts(),
             dirty: self.dirty.clone(),
             changed_exposures: self.changed_exposures.clone(),
             stale_exposure_days: self.stale_exposure_days.clone(),
             measure_count: self.measures.len() as u64,
+        };
+        let parts = Written {
+            small,
+            user_hashes,
+            user_ends,
+            user_bytes,
+            first_exposures: &self.first_exposures,
+            last_tracks: &self.last_tracks,
+            exposures: &self.exposures,
+            values: &self.values,
+            tracks,
+            rows: &self.windows.rows,
+            cells: &self.windows.cells,
+            seen: self.seen.parts(),
         };
         let mut bytes = HEADER.to_vec();
         bytes.extend_from_slice(&[0; 4]);
@@ -127,37 +158,43 @@ impl Engine {
     }
 
     fn from_parts(plan: &MeasurementPlan, parts: Parts) -> Result<Self, String> {
-        let mut engine = Self::new(plan, parts.horizons);
-        engine.experiments = names(parts.experiments);
-        engine.events = names(parts.events);
-        engine.variants = names(parts.variants);
+        let small = parts.small;
+        let mut engine = Self::new(plan, small.horizons);
+        engine.experiments = names(small.experiments);
+        engine.events = names(small.events);
+        engine.variants = names(small.variants);
         engine.measures = crate::measure::Measures::compile(plan, &mut engine.experiments, &mut engine.events);
         for event in 0..engine.events.texts().len() as u32 {
-            if (engine.measures.len() as u64) < parts.measure_count && engine.measures.of_event(event).is_empty() {
+            if (engine.measures.len() as u64) < small.measure_count && engine.measures.of_event(event).is_empty() {
                 engine.measures.unlimited(event);
             }
         }
-        if engine.measures.len() as u64 != parts.measure_count {
+        if engine.measures.len() as u64 != small.measure_count {
             return Err("it follows another measurement plan".into());
         }
-        engine.watermark = parts.watermark.0;
+        engine.watermark = small.watermark.0;
         engine.users = Users::from_parts(parts.user_hashes, parts.user_ends, parts.user_bytes);
         engine.first_exposures = parts.first_exposures;
         engine.last_tracks = parts.last_tracks;
         engine.exposures = parts.exposures;
-        engine.exposure_texts = parts.exposure_texts.into_iter().map(String::into_boxed_str).collect();
-        engine.free_exposures = parts.free_exposures;
+        engine.exposure_texts = small.exposure_texts.into_iter().map(String::into_boxed_str).collect();
+        engine.free_exposures = small.free_exposures;
+        engine.free_values = small.free_values;
+        engine.tracks = Tracks::from_parts(parts.tracks, small.first_track, small.dropped_until.0);
+        engine.arms = Arms::from_list(small.arms);
+        engine.windows = Windows::from_parts(
+            parts.rows,
+            parts.cells,
+            &parts.values,
+            small.free_rows,
+            small.closed_below,
+        );
         engine.values = parts.values;
-        engine.free_values = parts.free_values;
-        let (tracks, first, dropped_until) = parts.tracks;
-        engine.tracks = Tracks::from_parts(tracks, first, dropped_until.0);
-        engine.arms = Arms::from_list(parts.arms);
-        engine.windows = Windows::from_parts(parts.rows, parts.cells, parts.free_rows, parts.closed_below);
-        engine.closed_rows = parts.closed_rows;
+        engine.closed_rows = small.closed_rows;
         engine.seen = SeenIds::from_parts(parts.seen);
-        engine.dirty = parts.dirty;
-        engine.changed_exposures = parts.changed_exposures;
-        engine.stale_exposure_days = parts.stale_exposure_days;
+        engine.dirty = small.dirty;
+        engine.changed_exposures = small.changed_exposures;
+        engine.stale_exposure_days = small.stale_exposure_days;
         Ok(engine)
     }
 

@@ -86,8 +86,8 @@ impl Tracks {
     }
 
     /// The entries and the number of the first, for a snapshot.
-    pub fn parts(&self) -> (Vec<Track>, u64) {
-        (self.entries.iter().copied().collect(), self.first)
+    pub fn parts(&self) -> (&VecDeque<Track>, u64) {
+        (&self.entries, self.first)
     }
 
     /// Adds a track and gives its number.

@@ -80,9 +80,23 @@ impl Windows {
         Self { closed_below: [i64::MIN; 3], ..Self::default() }
     }
 
-    /// The windows of a snapshot: rows and cells keep their numbers.
-    pub fn from_parts(rows: Vec<Row>, cells: Vec<Cell>, free_rows: Vec<u32>, closed_below: [i64; 3]) -> Self {
-        let mut windows = Self { rows, cells, free_rows, closed_below, ..Self::default() };
+    /// The windows of a snapshot: rows and cells keep their numbers, and cells that no value leads to are free.
+    pub fn from_parts(
+        rows: Vec<Row>,
+        cells: Vec<Cell>,
+        values: &[Value],
+        free_rows: Vec<u32>,
+        closed_below: [i64; 3],
+    ) -> Self {
+        let mut used = vec![false; cells.len()];
+        for mut at in values.iter().flat_map(|value| value.cells) {
+            while at != NONE {
+                used[at as usize] = true;
+                at = cells[at as usize].next;
+            }
+        }
+        let free_cells = (0..cells.len() as u32).filter(|number| !used[*number as usize]).collect();
+        let mut windows = Self { rows, cells, free_cells, free_rows, closed_below, ..Self::default() };
         let free: std::collections::HashSet<u32> = windows.free_rows.iter().copied().collect();
         for number in (0..windows.rows.len() as u32).filter(|number| !free.contains(number)) {
             let key = windows.rows[number as usize].key;

@@ -42,13 +42,16 @@ pub async fn list(
 ) -> ApiResult<Json<PageBody<AuditRecord>>> {
     let kind = match &query.kind {
         None => None,
-        Some(word) => Some(kind_from_word(word).ok_or_else(|| {
-            Problem::new(Code::InvalidQuery, format!("there is no kind {word}"))
-        })?),
+        Some(word) => Some(
+            kind_from_word(word)
+                .ok_or_else(|| Problem::new(Code::InvalidQuery, format!("there is no kind {word}")))?,
+        ),
     };
-    let before_seq = query.cursor.map(|cursor| cursor.parse()).transpose().map_err(|_| {
-        Problem::new(Code::InvalidQuery, "the cursor is none that a page gave")
-    })?;
+    let before_seq = query
+        .cursor
+        .map(|cursor| cursor.parse())
+        .transpose()
+        .map_err(|_| Problem::new(Code::InvalidQuery, "the cursor is none that a page gave"))?;
     let filter = AuditFilter {
         kind,
         key: query.key,

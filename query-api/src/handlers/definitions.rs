@@ -87,7 +87,10 @@ impl FromRequestParts<Arc<ApiState>> for Writer {
             None => None,
             Some(value) => Some(reason(value.as_bytes())?),
         };
-        let origin = parts.extensions.get::<RequestId>().map(|id| format!("request {}", id.0));
+        let origin = parts
+            .extensions
+            .get::<RequestId>()
+            .map(|id| format!("request {}", id.0));
         Ok(Self(Change {
             // The server is reached from this machine only until keys exist, so whoever asks sits at it.
             actor: Actor::local(),
@@ -116,18 +119,24 @@ impl From<ControlError> for Problem {
         match error {
             E::NotFound { .. } => Self::new(Code::NotFound, text),
             E::AlreadyExists { .. } => Self::new(Code::AlreadyExists, text),
-            E::VersionConflict { current, .. } => Self::new(Code::VersionMismatch, text).current_version(current),
+            E::VersionConflict { current, .. } => {
+                Self::new(Code::VersionMismatch, text).current_version(current)
+            }
             E::InUse { .. } | E::AlreadySafe { .. } => Self::new(Code::Conflict, text),
             E::IdempotencyMismatch { .. } => Self::new(Code::IdempotencyKeyReused, text),
             E::InvalidLimit { .. } => Self::new(Code::InvalidQuery, text),
-            E::BlockedTarget { source, .. } => Self::new(Code::InvalidDefinition, text).at("/url", source.to_string()),
-            E::InvalidExperiment(_) | E::InvalidMetric(_) | E::InvalidGuardrail(_) | E::InvalidFlag { .. } => {
-                Self::new(Code::InvalidDefinition, text)
+            E::BlockedTarget { source, .. } => {
+                Self::new(Code::InvalidDefinition, text).at("/url", source.to_string())
             }
-            unavailable if unavailable.is_unavailable() => {
-                Self::unavailable("the store does not answer; evaluations go on", STORE_RETRY_SECONDS)
-                    .caused_by(unavailable)
-            }
+            E::InvalidExperiment(_)
+            | E::InvalidMetric(_)
+            | E::InvalidGuardrail(_)
+            | E::InvalidFlag { .. } => Self::new(Code::InvalidDefinition, text),
+            unavailable if unavailable.is_unavailable() => Self::unavailable(
+                "the store does not answer; evaluations go on",
+                STORE_RETRY_SECONDS,
+            )
+            .caused_by(unavailable),
             defect => Self::internal(defect),
         }
     }
@@ -191,7 +200,12 @@ pub async fn create<D: Definition>(
     let document = state.store.create(&definition, change).await?;
     changed::<D>(state).await;
     let key: &str = std::borrow::Borrow::borrow(document.definition.key());
-    Ok(extract::created(collection, key, document.version, to_wire(&document)?))
+    Ok(extract::created(
+        collection,
+        key,
+        document.version,
+        to_wire(&document)?,
+    ))
 }
 
 /// Replaces a document by a body.
@@ -238,7 +252,11 @@ async fn update<D: Definition>(
     check_compiles(state, definition).await?;
     let document = state.store.update(definition, expected.0, change).await?;
     changed::<D>(state).await;
-    Ok(extract::versioned(&HeaderMap::new(), document.version, to_wire(&document)?))
+    Ok(extract::versioned(
+        &HeaderMap::new(),
+        document.version,
+        to_wire(&document)?,
+    ))
 }
 
 /// Deletes a document.
@@ -263,9 +281,15 @@ async fn check_compiles<D: Definition>(state: &ApiState, definition: &D) -> ApiR
     let Some(first) = errors.first() else {
         return Ok(());
     };
-    let place = if first.path.is_empty() { "the flag" } else { &first.path };
+    let place = if first.path.is_empty() {
+        "the flag"
+    } else {
+        &first.path
+    };
     let problem = Problem::new(Code::InvalidDefinition, format!("{place}: {}", first.message));
-    Err(errors.iter().fold(problem, |problem, error| problem.at(error.path.clone(), error.message.clone())))
+    Err(errors.iter().fold(problem, |problem, error| {
+        problem.at(error.path.clone(), error.message.clone())
+    }))
 }
 
 /// Makes a change of flags visible to evaluations before the writer is answered, so that writers read what they wrote.
@@ -317,10 +341,18 @@ mod tests {
             (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
             (json!({"a": "b", "b": "c"}), json!({"a": null}), json!({"b": "c"})),
             (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (
+                json!({"a": {"b": "c"}}),
+                json!({"a": {"b": "d", "c": null}}),
+                json!({"a": {"b": "d"}}),
+            ),
             (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
             (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
-            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+            (
+                json!({}),
+                json!({"a": {"bb": {"ccc": null}}}),
+                json!({"a": {"bb": {}}}),
+            ),
         ];
         for (target, patch, expected) in cases {
             let mut merged = target.clone();

@@ -22,7 +22,10 @@ static HOME_PAGE: LazyLock<Bytes> = LazyLock::new(|| pages::home().into());
 
 fn page(html: &Bytes) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/html; charset=utf-8"),
+        ),
         (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
         (header::CACHE_CONTROL, REVALIDATE),
     ];
@@ -63,7 +66,10 @@ pub async fn home() -> Response {
     responses((status = 200, content_type = "text/css", body = String, description = "The style sheet.")))]
 pub async fn style() -> Response {
     let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8")),
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/css; charset=utf-8"),
+        ),
         (header::CACHE_CONTROL, REVALIDATE),
     ];
     (headers, pages::STYLE).into_response()

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::header::{self, HeaderMap, HeaderName};
 use axum::http::StatusCode;
+use axum::http::header::{self, HeaderMap, HeaderName};
 use domain::RejectReason;
 use ingest::{CollectError, CollectReport, CollectRequest};
 use serde::Serialize;
@@ -72,7 +72,9 @@ impl From<CollectError> for Problem {
                 Self::new(Code::UnsupportedMediaType, text)
             }
             E::BadCompression { .. } => Self::new(Code::InvalidEncoding, text),
-            E::Busy { retry_after_seconds, .. } => Self::new(
+            E::Busy {
+                retry_after_seconds, ..
+            } => Self::new(
                 Code::Overloaded,
                 "more events wait to be committed than may; nothing was taken, send the batch again",
             )
@@ -104,8 +106,8 @@ pub async fn collect(
     RawBody(body): RawBody,
 ) -> ApiResult<(StatusCode, Json<EventsReport>)> {
     let request = CollectRequest {
-        content_type: text(&headers, header::CONTENT_TYPE)?,
-        content_encoding: text(&headers, header::CONTENT_ENCODING)?,
+        content_type: text(&headers, &header::CONTENT_TYPE)?,
+        content_encoding: text(&headers, &header::CONTENT_ENCODING)?,
         body,
         received_at: state.clock.now(),
     };
@@ -113,10 +115,13 @@ pub async fn collect(
     Ok((StatusCode::ACCEPTED, Json(report.into())))
 }
 
-fn text(headers: &HeaderMap, name: HeaderName) -> ApiResult<Option<&str>> {
-    let value = headers.get(&name).map(|value| value.to_str());
+fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> ApiResult<Option<&'h str>> {
+    let value = headers.get(name).map(|value| value.to_str());
     value.transpose().map_err(|_| {
-        Problem::new(Code::UnsupportedMediaType, format!("the header {name} is not plain text"))
+        Problem::new(
+            Code::UnsupportedMediaType,
+            format!("the header {name} is not plain text"),
+        )
     })
 }
 

@@ -25,12 +25,15 @@ type Definition = ExperimentDefinition;
 /// In order of key, a page at a time.
 #[utoipa::path(get, path = "/api/v1/experiments", tag = "experiments", operation_id = "list_experiments", params(ListQuery),
     responses((status = 200, body = ExperimentDocumentPage, description = "A page.")))]
-pub async fn list(State(state): State<Arc<ApiState>>, ApiQuery(query): ApiQuery<ListQuery>) -> ApiResult<Response> {
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    ApiQuery(query): ApiQuery<ListQuery>,
+) -> ApiResult<Response> {
     definitions::list::<Definition>(&state, query).await
 }
 
 /// Create an experiment
-#[utoipa::path(post, path = "/api/v1/experiments", tag = "experiments", operation_id = "create_experiments", request_body = ExperimentDocument,
+#[utoipa::path(post, path = "/api/v1/experiments", tag = "experiments", operation_id = "create_experiment", request_body = ExperimentDocument,
     responses((status = 201, body = ExperimentDocument, description = "Created, at version 1.")))]
 pub async fn create(
     State(state): State<Arc<ApiState>>,
@@ -41,7 +44,7 @@ pub async fn create(
 }
 
 /// Read an experiment
-#[utoipa::path(get, path = "/api/v1/experiments/{key}", tag = "experiments", operation_id = "get_experiments",
+#[utoipa::path(get, path = "/api/v1/experiments/{key}", tag = "experiments", operation_id = "get_experiment",
     responses((status = 200, body = ExperimentDocument, description = "As it is now."),
         (status = 304, description = "Still at the version that If-None-Match names.")))]
 pub async fn get(
@@ -53,7 +56,7 @@ pub async fn get(
 }
 
 /// Replace an experiment
-#[utoipa::path(put, path = "/api/v1/experiments/{key}", tag = "experiments", operation_id = "replace_experiments", request_body = ExperimentDocument,
+#[utoipa::path(put, path = "/api/v1/experiments/{key}", tag = "experiments", operation_id = "replace_experiment", request_body = ExperimentDocument,
     responses((status = 200, body = ExperimentDocument, description = "Replaced.")))]
 pub async fn replace(
     State(state): State<Arc<ApiState>>,
@@ -68,7 +71,7 @@ pub async fn replace(
 /// Change some members of an experiment
 ///
 /// JSON merge patch (RFC 7396): members given replace, members given as null go.
-#[utoipa::path(patch, path = "/api/v1/experiments/{key}", tag = "experiments", operation_id = "patch_experiments",
+#[utoipa::path(patch, path = "/api/v1/experiments/{key}", tag = "experiments", operation_id = "patch_experiment",
     request_body(content = Object, description = "The members to change.", example = json!({"name": "A better name"})),
     responses((status = 200, body = ExperimentDocument, description = "Changed.")))]
 pub async fn patch(
@@ -84,7 +87,7 @@ pub async fn patch(
 /// Delete an experiment
 ///
 /// The audit trail keeps what it was.
-#[utoipa::path(delete, path = "/api/v1/experiments/{key}", tag = "experiments", operation_id = "delete_experiments",
+#[utoipa::path(delete, path = "/api/v1/experiments/{key}", tag = "experiments", operation_id = "delete_experiment",
     responses((status = 204, description = "Deleted.")))]
 pub async fn delete(
     State(state): State<Arc<ApiState>>,

@@ -23,14 +23,17 @@ type Definition = FlagDefinition;
 /// List feature flags
 ///
 /// In order of key, a page at a time.
-#[utoipa::path(get, path = "/api/v1/feature-flags", tag = "feature-flags", operation_id = "list_flags", params(ListQuery),
+#[utoipa::path(get, path = "/api/v1/feature-flags", tag = "feature-flags", operation_id = "list_feature_flags", params(ListQuery),
     responses((status = 200, body = FlagDocumentPage, description = "A page.")))]
-pub async fn list(State(state): State<Arc<ApiState>>, ApiQuery(query): ApiQuery<ListQuery>) -> ApiResult<Response> {
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    ApiQuery(query): ApiQuery<ListQuery>,
+) -> ApiResult<Response> {
     definitions::list::<Definition>(&state, query).await
 }
 
 /// Create a feature flag
-#[utoipa::path(post, path = "/api/v1/feature-flags", tag = "feature-flags", operation_id = "create_flags", request_body = FlagDocument,
+#[utoipa::path(post, path = "/api/v1/feature-flags", tag = "feature-flags", operation_id = "create_feature_flag", request_body = FlagDocument,
     responses((status = 201, body = FlagDocument, description = "Created, at version 1.")))]
 pub async fn create(
     State(state): State<Arc<ApiState>>,
@@ -41,7 +44,7 @@ pub async fn create(
 }
 
 /// Read a feature flag
-#[utoipa::path(get, path = "/api/v1/feature-flags/{key}", tag = "feature-flags", operation_id = "get_flags",
+#[utoipa::path(get, path = "/api/v1/feature-flags/{key}", tag = "feature-flags", operation_id = "get_feature_flag",
     responses((status = 200, body = FlagDocument, description = "As it is now."),
         (status = 304, description = "Still at the version that If-None-Match names.")))]
 pub async fn get(
@@ -53,7 +56,7 @@ pub async fn get(
 }
 
 /// Replace a feature flag
-#[utoipa::path(put, path = "/api/v1/feature-flags/{key}", tag = "feature-flags", operation_id = "replace_flags", request_body = FlagDocument,
+#[utoipa::path(put, path = "/api/v1/feature-flags/{key}", tag = "feature-flags", operation_id = "replace_feature_flag", request_body = FlagDocument,
     responses((status = 200, body = FlagDocument, description = "Replaced.")))]
 pub async fn replace(
     State(state): State<Arc<ApiState>>,
@@ -68,7 +71,7 @@ pub async fn replace(
 /// Change some members of a feature flag
 ///
 /// JSON merge patch (RFC 7396): members given replace, members given as null go.
-#[utoipa::path(patch, path = "/api/v1/feature-flags/{key}", tag = "feature-flags", operation_id = "patch_flags",
+#[utoipa::path(patch, path = "/api/v1/feature-flags/{key}", tag = "feature-flags", operation_id = "patch_feature_flag",
     request_body(content = Object, description = "The members to change.", example = json!({"name": "A better name"})),
     responses((status = 200, body = FlagDocument, description = "Changed.")))]
 pub async fn patch(
@@ -84,7 +87,7 @@ pub async fn patch(
 /// Delete a feature flag
 ///
 /// The audit trail keeps what it was.
-#[utoipa::path(delete, path = "/api/v1/feature-flags/{key}", tag = "feature-flags", operation_id = "delete_flags",
+#[utoipa::path(delete, path = "/api/v1/feature-flags/{key}", tag = "feature-flags", operation_id = "delete_feature_flag",
     responses((status = 204, description = "Deleted.")))]
 pub async fn delete(
     State(state): State<Arc<ApiState>>,

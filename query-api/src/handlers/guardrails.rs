@@ -76,7 +76,10 @@ pub async fn create(
 /// Read a guardrail and its evidence
 #[utoipa::path(get, path = "/api/v1/guardrails/{key}", tag = "safety", operation_id = "get_guardrail",
     responses((status = 200, body = wire::Guardrail, description = "As it stands.")))]
-pub async fn get(State(state): State<Arc<ApiState>>, PathKey(id): PathKey<String>) -> ApiResult<Json<Guardrail>> {
+pub async fn get(
+    State(state): State<Arc<ApiState>>,
+    PathKey(id): PathKey<String>,
+) -> ApiResult<Json<Guardrail>> {
     Ok(Json(state.store.guardrail(&GuardrailId(id)).await?))
 }
 

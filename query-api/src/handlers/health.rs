@@ -122,6 +122,13 @@ async fn store_check(state: &ApiState) -> HealthCheck {
 pub async fn prometheus(State(state): State<Arc<ApiState>>) -> impl IntoResponse {
     let view = state.results.view();
     let mut text = state.prometheus.render();
-    text.push_str(&metrics::engine_text(&view.counters, view.epoch, state.ruleset.version()));
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+    text.push_str(&metrics::engine_text(
+        &view.counters,
+        view.epoch,
+        state.ruleset.version(),
+    ));
+    (
+        [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        text,
+    )
 }

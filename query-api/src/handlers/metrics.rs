@@ -25,12 +25,15 @@ type Definition = MetricDefinition;
 /// In order of key, a page at a time.
 #[utoipa::path(get, path = "/api/v1/metrics", tag = "metrics", operation_id = "list_metrics", params(ListQuery),
     responses((status = 200, body = MetricDocumentPage, description = "A page.")))]
-pub async fn list(State(state): State<Arc<ApiState>>, ApiQuery(query): ApiQuery<ListQuery>) -> ApiResult<Response> {
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    ApiQuery(query): ApiQuery<ListQuery>,
+) -> ApiResult<Response> {
     definitions::list::<Definition>(&state, query).await
 }
 
 /// Create a metric
-#[utoipa::path(post, path = "/api/v1/metrics", tag = "metrics", operation_id = "create_metrics", request_body = MetricDocument,
+#[utoipa::path(post, path = "/api/v1/metrics", tag = "metrics", operation_id = "create_metric", request_body = MetricDocument,
     responses((status = 201, body = MetricDocument, description = "Created, at version 1.")))]
 pub async fn create(
     State(state): State<Arc<ApiState>>,
@@ -41,7 +44,7 @@ pub async fn create(
 }
 
 /// Read a metric
-#[utoipa::path(get, path = "/api/v1/metrics/{key}", tag = "metrics", operation_id = "get_metrics",
+#[utoipa::path(get, path = "/api/v1/metrics/{key}", tag = "metrics", operation_id = "get_metric",
     responses((status = 200, body = MetricDocument, description = "As it is now."),
         (status = 304, description = "Still at the version that If-None-Match names.")))]
 pub async fn get(
@@ -53,7 +56,7 @@ pub async fn get(
 }
 
 /// Replace a metric
-#[utoipa::path(put, path = "/api/v1/metrics/{key}", tag = "metrics", operation_id = "replace_metrics", request_body = MetricDocument,
+#[utoipa::path(put, path = "/api/v1/metrics/{key}", tag = "metrics", operation_id = "replace_metric", request_body = MetricDocument,
     responses((status = 200, body = MetricDocument, description = "Replaced.")))]
 pub async fn replace(
     State(state): State<Arc<ApiState>>,
@@ -68,7 +71,7 @@ pub async fn replace(
 /// Change some members of a metric
 ///
 /// JSON merge patch (RFC 7396): members given replace, members given as null go.
-#[utoipa::path(patch, path = "/api/v1/metrics/{key}", tag = "metrics", operation_id = "patch_metrics",
+#[utoipa::path(patch, path = "/api/v1/metrics/{key}", tag = "metrics", operation_id = "patch_metric",
     request_body(content = Object, description = "The members to change.", example = json!({"name": "A better name"})),
     responses((status = 200, body = MetricDocument, description = "Changed.")))]
 pub async fn patch(
@@ -84,7 +87,7 @@ pub async fn patch(
 /// Delete a metric
 ///
 /// The audit trail keeps what it was.
-#[utoipa::path(delete, path = "/api/v1/metrics/{key}", tag = "metrics", operation_id = "delete_metrics",
+#[utoipa::path(delete, path = "/api/v1/metrics/{key}", tag = "metrics", operation_id = "delete_metric",
     responses((status = 204, description = "Deleted.")))]
 pub async fn delete(
     State(state): State<Arc<ApiState>>,

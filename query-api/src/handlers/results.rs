@@ -156,7 +156,9 @@ async fn plan(
             let control = control.ok_or_else(|| Problem::not_found("experiment", experiment.as_str()))?;
             Ok(AnalysisPlan::unplanned(control.clone()))
         }
-        (Err(ControlError::NotFound { .. }), None) => Err(Problem::not_found("experiment", experiment.as_str())),
+        (Err(ControlError::NotFound { .. }), None) => {
+            Err(Problem::not_found("experiment", experiment.as_str()))
+        }
         (plan, _) => Ok(plan?),
     }
 }
@@ -165,7 +167,10 @@ fn answer(mut analysis: stats::analyze::Analysis, metric: Option<&MetricKey>) ->
     if let Some(metric) = metric {
         analysis.metrics.retain(|found| found.metric == *metric);
         if analysis.metrics.is_empty() {
-            let detail = format!("metric {metric} is not measured in experiment {}", analysis.experiment);
+            let detail = format!(
+                "metric {metric} is not measured in experiment {}",
+                analysis.experiment
+            );
             return Err(Problem::new(Code::NotFound, detail));
         }
     }

@@ -58,7 +58,10 @@ pub async fn rollback(
         let detail = format!("the reason has 1 to {REASON_MAX_BYTES} bytes");
         return Err(Problem::new(Code::InvalidBody, detail).at("/reason", "is empty or too long"));
     }
-    let record = state.store.rollback_by_hand(&flag, &change.because(reason)).await?;
+    let record = state
+        .store
+        .rollback_by_hand(&flag, &change.because(reason))
+        .await?;
     state.ruleset.refresh_logged(&state.store).await;
     Ok(Json(record))
 }
@@ -106,13 +109,19 @@ pub async fn list(
     let flag = flag_parameter(query.flag.as_deref())?;
     let before = query.cursor.map(RollbackId);
     let limit = query.limit.unwrap_or(PageRequest::default().limit);
-    let page = state.store.rollbacks(flag.as_ref(), before.as_ref(), limit).await?;
+    let page = state
+        .store
+        .rollbacks(flag.as_ref(), before.as_ref(), limit)
+        .await?;
     Ok(Json(page.into()))
 }
 
 /// Read a rollback
 #[utoipa::path(get, path = "/api/v1/safety/rollbacks/{key}", tag = "safety", operation_id = "get_rollback",
     responses((status = 200, body = wire::Rollback, description = "As it happened.")))]
-pub async fn get(State(state): State<Arc<ApiState>>, PathKey(id): PathKey<String>) -> ApiResult<Json<RollbackRecord>> {
+pub async fn get(
+    State(state): State<Arc<ApiState>>,
+    PathKey(id): PathKey<String>,
+) -> ApiResult<Json<RollbackRecord>> {
     Ok(Json(state.store.rollback(&RollbackId(id)).await?))
 }

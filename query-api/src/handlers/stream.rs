@@ -71,7 +71,11 @@ impl Seen {
     fn id(self) -> String {
         let ruleset = self.ruleset.map(|version| format!("r{version}"));
         let epoch = self.epoch.map(|epoch| format!("e{epoch}"));
-        [ruleset, epoch].into_iter().flatten().collect::<Vec<_>>().join(".")
+        [ruleset, epoch]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(".")
     }
 }
 
@@ -160,7 +164,13 @@ mod tests {
             epoch: Some(40),
         };
         assert_eq!(Seen::parse(&seen.id()), seen);
-        assert_eq!(Seen::parse("r7"), Seen { ruleset: Some(7), epoch: None });
+        assert_eq!(
+            Seen::parse("r7"),
+            Seen {
+                ruleset: Some(7),
+                epoch: None
+            }
+        );
         assert_eq!(Seen::parse("another server's id"), Seen::default());
     }
 }

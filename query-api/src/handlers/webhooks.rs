@@ -115,7 +115,10 @@ pub async fn create(
     Writer(change): Writer,
     ApiJson(request): ApiJson<EndpointRequest>,
 ) -> ApiResult<impl IntoResponse> {
-    let new = state.store.create_endpoint(&request.url, &state.webhooks, &change).await?;
+    let new = state
+        .store
+        .create_endpoint(&request.url, &state.webhooks, &change)
+        .await?;
     let place = format!("/api/v1/webhook-endpoints/{}", encode_segment(&new.endpoint.id.0));
     Ok((
         StatusCode::CREATED,
@@ -127,7 +130,10 @@ pub async fn create(
 /// Read a receiver of webhooks
 #[utoipa::path(get, path = "/api/v1/webhook-endpoints/{key}", tag = "webhooks", operation_id = "get_webhook_endpoint",
     responses((status = 200, body = wire::WebhookEndpoint, description = "As it is now, without its secret.")))]
-pub async fn get(State(state): State<Arc<ApiState>>, PathKey(id): PathKey<String>) -> ApiResult<Json<Endpoint>> {
+pub async fn get(
+    State(state): State<Arc<ApiState>>,
+    PathKey(id): PathKey<String>,
+) -> ApiResult<Json<Endpoint>> {
     Ok(Json(state.store.endpoint(&EndpointId(id)).await?))
 }
 
@@ -142,7 +148,10 @@ pub async fn patch(
     ApiJson(request): ApiJson<EndpointChange>,
 ) -> ApiResult<Json<Endpoint>> {
     let id = EndpointId(id);
-    let endpoint = state.store.set_endpoint_enabled(&id, request.enabled, &change).await?;
+    let endpoint = state
+        .store
+        .set_endpoint_enabled(&id, request.enabled, &change)
+        .await?;
     Ok(Json(endpoint))
 }
 
@@ -171,7 +180,10 @@ pub async fn rotate_secret(
     PathKey(id): PathKey<String>,
     Writer(change): Writer,
 ) -> ApiResult<Json<EndpointWithSecret>> {
-    let new = state.store.rotate_endpoint_secret(&EndpointId(id), &change).await?;
+    let new = state
+        .store
+        .rotate_endpoint_secret(&EndpointId(id), &change)
+        .await?;
     Ok(Json(new.into()))
 }
 

@@ -44,7 +44,11 @@ pub struct FlagDocument {
     /// What its buckets are drawn with; the flag's key when absent.
     pub salt: Option<String>,
     /// How its buckets are drawn.
-    #[schema(required = false, default = "murmur3_x86_32_100k", example = "murmur3_x86_32_100k")]
+    #[schema(
+        required = false,
+        default = "murmur3_x86_32_100k",
+        example = "murmur3_x86_32_100k"
+    )]
     pub algorithm: String,
     /// The attribute that is bucketed instead of the user id, such as `/company/id`.
     pub bucket_by: Option<String>,

@@ -1,3 +1,5 @@
+//! Holds the documented shapes to the domain's own.
+
 use std::collections::BTreeSet;
 
 use domain::experiment::ExperimentDefinition;
@@ -12,7 +14,12 @@ use super::*;
 
 /// The names of all members that a schema documents.
 fn members(schema: &Value) -> BTreeSet<String> {
-    let mut names: BTreeSet<String> = schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect();
+    let mut names: BTreeSet<String> = schema["properties"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name.clone())
+        .collect();
     for part in schema["allOf"].as_array().into_iter().flatten() {
         names.extend(members(part));
     }
@@ -21,14 +28,17 @@ fn members(schema: &Value) -> BTreeSet<String> {
 
 /// Holds a documented shape and the domain's type together: the example is read, every member is documented, and no
 /// member is documented that the type does not have.
-fn check<T: DeserializeOwned + Serialize, S: PartialSchema>(full: Value) {
+fn check<T: DeserializeOwned + Serialize, S: PartialSchema>(full: &Value) {
     let schema = serde_json::to_value(S::schema()).unwrap();
     let example = schema["example"].clone();
     serde_json::from_value::<T>(example.clone()).unwrap_or_else(|error| panic!("{error}: {example}"));
     let read: T = serde_json::from_value(full.clone()).unwrap_or_else(|error| panic!("{error}: {full}"));
     let written = serde_json::to_value(read).unwrap();
     let own: BTreeSet<String> = written.as_object().unwrap().keys().cloned().collect();
-    let documented: BTreeSet<String> = members(&schema).into_iter().filter(|name| name != "discovered").collect();
+    let documented: BTreeSet<String> = members(&schema)
+        .into_iter()
+        .filter(|name| name != "discovered")
+        .collect();
     let own: BTreeSet<String> = own.into_iter().filter(|name| name != "discovered").collect();
     assert_eq!(documented, own);
 }
@@ -36,12 +46,14 @@ fn check<T: DeserializeOwned + Serialize, S: PartialSchema>(full: Value) {
 #[test]
 fn the_documented_shapes_are_those_of_the_domain() {
     // What must never change: what is documented is what is taken and given.
-    check::<ExperimentDefinition, ExperimentDocument>(json!({"key": "k", "name": "n", "hypothesis": "h",
+    check::<ExperimentDefinition, ExperimentDocument>(&json!({"key": "k", "name": "n", "hypothesis": "h",
         "status": "running", "variants": [], "control": "c", "metrics": [], "discovered": false}));
-    check::<MetricDefinition, MetricDocument>(json!({"key": "k", "name": "n", "kind": "sum", "event": "e",
+    check::<MetricDefinition, MetricDocument>(&json!({"key": "k", "name": "n", "kind": "sum", "event": "e",
         "direction": "up", "conversion_window_seconds": 1, "cap": 1.0}));
-    check::<GuardrailDefinition, GuardrailDocument>(json!({"flag": "f", "event": "e", "control": "a", "treatment": "b",
-        "margin": 0.1, "alpha": 0.1}));
+    check::<GuardrailDefinition, GuardrailDocument>(
+        &json!({"flag": "f", "event": "e", "control": "a", "treatment": "b",
+        "margin": 0.1, "alpha": 0.1}),
+    );
     // The algorithm is left out where it is the only one that there is.
     let flag = json!({"key": "k", "name": "n", "type": "boolean", "variations": [], "enabled": true, "archived": true,
         "off_variation": "o", "default": {"variation": "o"}, "salt": "s", "bucket_by": "/company", "overrides": {"u": "o"},
@@ -50,7 +62,13 @@ fn the_documented_shapes_are_those_of_the_domain() {
         "environments": {"test": {}}});
     let schema = serde_json::to_value(FlagDocument::schema()).unwrap();
     let read: FlagDefinition = serde_json::from_value(flag).unwrap();
-    let mut own: BTreeSet<String> = serde_json::to_value(&read).unwrap().as_object().unwrap().keys().cloned().collect();
+    let mut own: BTreeSet<String> = serde_json::to_value(&read)
+        .unwrap()
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
     own.insert("algorithm".to_owned());
     assert_eq!(members(&schema), own);
     let example: FlagDefinition = serde_json::from_value(schema["example"].clone()).unwrap();

@@ -20,13 +20,33 @@ async fn a_batch_is_on_disk_when_it_is_acknowledged() {
     // What must never change: after 202 the records are in the log, bad ones too.
     let server = Server::start().await;
     let body = format!("{GOOD}\nnot json\n\n{}\n", GOOD.replace("\"u1\"", "7"));
-    let request = server.request("POST", PATH).header("content-type", "application/x-ndjson");
+    let request = server
+        .request("POST", PATH)
+        .header("content-type", "application/x-ndjson");
     let answer = server.send(request.body(body)).await;
     assert_eq!(answer.status, 202, "{}", answer.text);
     let report = answer.json();
-    assert_eq!((&report["received"], &report["accepted"], &report["rejected_count"]), (&json!(3), &json!(1), &json!(2)));
-    let reasons: Vec<_> = report["rejected"].as_array().unwrap().iter().map(|one| (&one["index"], &one["reason"])).collect();
-    assert_eq!(reasons, [(&json!(1), &json!("invalid_json")), (&json!(2), &json!("wrong_type"))]);
+    assert_eq!(
+        (
+            &report["received"],
+            &report["accepted"],
+            &report["rejected_count"]
+        ),
+        (&json!(3), &json!(1), &json!(2))
+    );
+    let reasons: Vec<_> = report["rejected"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (&one["index"], &one["reason"]))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            (&json!(1), &json!("invalid_json")),
+            (&json!(2), &json!("wrong_type"))
+        ]
+    );
     assert!(server.log_offset() > 0);
     server.stop().await;
 }
@@ -45,8 +65,14 @@ async fn arrays_and_compressed_bodies_are_taken() {
     ];
     for (media, encoding, body, received) in cases {
         let request = server.request("POST", PATH).header("content-type", media);
-        let answer = server.send(request.header("content-encoding", encoding).body(body)).await;
-        assert_eq!((answer.status, &answer.json()["received"]), (202, &json!(received)), "{media} {encoding}");
+        let answer = server
+            .send(request.header("content-encoding", encoding).body(body))
+            .await;
+        assert_eq!(
+            (answer.status, &answer.json()["received"]),
+            (202, &json!(received)),
+            "{media} {encoding}"
+        );
         assert_eq!(answer.json()["accepted"], received);
     }
     server.stop().await;
@@ -58,18 +84,56 @@ async fn a_batch_that_cannot_be_read_is_refused_whole() {
     let before = server.log_offset();
     let bomb = gzip(&" ".repeat(64 * 1024 * 1024));
     let cases = [
-        ("application/x-ndjson", "identity", Vec::new(), 400, "invalid_body"),
+        (
+            "application/x-ndjson",
+            "identity",
+            Vec::new(),
+            400,
+            "invalid_body",
+        ),
         ("application/json", "identity", b"7".to_vec(), 400, "invalid_body"),
-        ("application/json", "identity", b"[{]".to_vec(), 400, "invalid_body"),
-        ("application/json", "gzip", b"[]".to_vec(), 400, "invalid_encoding"),
+        (
+            "application/json",
+            "identity",
+            b"[{]".to_vec(),
+            400,
+            "invalid_body",
+        ),
+        (
+            "application/json",
+            "gzip",
+            b"[]".to_vec(),
+            400,
+            "invalid_encoding",
+        ),
         ("application/x-ndjson", "gzip", bomb, 413, "body_too_large"),
-        ("application/x-ndjson", "br", b"x".to_vec(), 415, "unsupported_media_type"),
-        ("text/html", "identity", b"<p>".to_vec(), 415, "unsupported_media_type"),
-        ("application/x-ndjson", "identity", vec![b'x'; 11 * 1024 * 1024], 413, "body_too_large"),
+        (
+            "application/x-ndjson",
+            "br",
+            b"x".to_vec(),
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            "text/html",
+            "identity",
+            b"<p>".to_vec(),
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            "application/x-ndjson",
+            "identity",
+            vec![b'x'; 11 * 1024 * 1024],
+            413,
+            "body_too_large",
+        ),
     ];
     for (media, encoding, body, status, code) in cases {
         let request = server.request("POST", PATH).header("content-type", media);
-        let answer = server.send(request.header("content-encoding", encoding).body(body)).await;
+        let answer = server
+            .send(request.header("content-encoding", encoding).body(body))
+            .await;
         problem(&answer, status, code);
     }
     assert_eq!(server.log_offset(), before);
@@ -82,16 +146,24 @@ async fn a_full_log_asks_to_come_back_and_takes_nothing() {
     let server = Server::start().await;
     let batch = format!("{GOOD}\n").repeat(8_000);
     let refused = loop {
-        let request = server.request("POST", PATH).header("content-type", "application/x-ndjson");
+        let request = server
+            .request("POST", PATH)
+            .header("content-type", "application/x-ndjson");
         let answer = server.send(request.body(batch.clone())).await;
         if answer.status != 202 {
             break answer;
         }
     };
     problem(&refused, 429, "overloaded");
-    assert!(refused.header("retry-after").is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0)));
+    assert!(
+        refused
+            .header("retry-after")
+            .is_some_and(|seconds| seconds.parse::<u32>().is_ok_and(|seconds| seconds > 0))
+    );
     server.release_log();
-    let request = server.request("POST", PATH).header("content-type", "application/x-ndjson");
+    let request = server
+        .request("POST", PATH)
+        .header("content-type", "application/x-ndjson");
     assert_eq!(server.send(request.body(batch)).await.status, 202);
     server.stop().await;
 }

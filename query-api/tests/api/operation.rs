@@ -11,12 +11,19 @@ async fn health_is_told_at_four_paths() {
     assert_eq!(server.get("/readyz").await.json(), json!({"status": "ready"}));
     for path in ["/healthz", "/health"] {
         let health = server.get(path).await;
-        assert_eq!((health.status, &health.json()["status"]), (200, &json!("healthy")), "{path}");
+        assert_eq!(
+            (health.status, &health.json()["status"]),
+            (200, &json!("healthy")),
+            "{path}"
+        );
         assert_eq!(health.json()["checks"][0]["name"], "store");
     }
     server.set_health("engine", query_api::HealthStatus::Unhealthy);
     let health = server.get("/healthz").await;
-    assert_eq!((health.status, &health.json()["status"]), (503, &json!("unhealthy")));
+    assert_eq!(
+        (health.status, &health.json()["status"]),
+        (503, &json!("unhealthy"))
+    );
     assert_eq!(server.get("/livez").await.status, 200);
     server.stop().await;
 }
@@ -25,8 +32,16 @@ async fn health_is_told_at_four_paths() {
 async fn the_counters_are_scraped_as_they_are_shown() {
     let server = Server::start().await;
     let text = server.get("/metrics").await;
-    assert!(text.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
-    for line in ["exp_ingest_events_total{result=\"received\"} 0", "exp_ingest_late_total 0", "exp_ruleset_version 0"] {
+    assert!(
+        text.header("content-type")
+            .unwrap()
+            .starts_with("text/plain; version=0.0.4")
+    );
+    for line in [
+        "exp_ingest_events_total{result=\"received\"} 0",
+        "exp_ingest_late_total 0",
+        "exp_ruleset_version 0",
+    ] {
         assert!(text.text.lines().any(|found| found == line), "{line}");
     }
     server.stop().await;
@@ -54,18 +69,34 @@ async fn pages_are_read_without_scripts_and_without_the_network() {
         assert_eq!(page.status, 200);
         assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
         let policy = page.header("content-security-policy").unwrap();
-        assert!(policy.starts_with("default-src 'none'; style-src 'self';"), "{policy}");
+        assert!(
+            policy.starts_with("default-src 'none'; style-src 'self';"),
+            "{policy}"
+        );
         assert!(!policy.contains("unsafe"), "{policy}");
-        assert!(!page.text.contains("<script") && !page.text.contains("https://cdn"), "{path}");
+        assert!(
+            !page.text.contains("<script") && !page.text.contains("https://cdn"),
+            "{path}"
+        );
     }
-    assert_eq!(server.get("/style.css").await.header("content-type"), Some("text/css; charset=utf-8"));
+    assert_eq!(
+        server.get("/style.css").await.header("content-type"),
+        Some("text/css; charset=utf-8")
+    );
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answer_is_guarded_and_named() {
     let server = Server::start().await;
-    for path in ["/", "/livez", "/metrics", "/api/v1/metrics", "/nothing", "/api/v1/openapi.json"] {
+    for path in [
+        "/",
+        "/livez",
+        "/metrics",
+        "/api/v1/metrics",
+        "/nothing",
+        "/api/v1/openapi.json",
+    ] {
         let answer = server.get(path).await;
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
@@ -75,7 +106,9 @@ async fn every_answer_is_guarded_and_named() {
         assert_eq!(answer.header("x-request-id").unwrap().len(), 36, "{path}");
     }
     let id = "0198c5de-7a30-7c3e-9d5b-6f6f0c9e1a11";
-    let named = server.send(server.request("GET", "/nothing").header("x-request-id", id)).await;
+    let named = server
+        .send(server.request("GET", "/nothing").header("x-request-id", id))
+        .await;
     problem(&named, 404, "unknown_path");
     assert_eq!(named.json()["instance"], format!("urn:uuid:{id}"));
     assert_eq!(named.json()["type"], "urn:experimently:problem:unknown_path");
@@ -87,7 +120,12 @@ async fn a_wrong_method_is_told_the_right_ones() {
     let server = Server::start().await;
     let answer = server.delete("/api/v1/metrics", None).await;
     problem(&answer, 405, "method_not_allowed");
-    let mut allowed: Vec<_> = answer.header("allow").unwrap().split(',').map(str::trim).collect();
+    let mut allowed: Vec<_> = answer
+        .header("allow")
+        .unwrap()
+        .split(',')
+        .map(str::trim)
+        .collect();
     allowed.sort_unstable();
     assert_eq!(allowed, ["GET", "HEAD", "POST"]);
     server.stop().await;
@@ -99,10 +137,20 @@ async fn other_sites_and_other_names_are_refused() {
     let server = Server::start().await;
     let body = json!({"key": "m", "kind": "sum", "event": "e"});
     let across = server.request("POST", "/api/v1/metrics").json(&body);
-    problem(&server.send(across.header("origin", "https://evil.example")).await, 403, "cross_site");
+    problem(
+        &server.send(across.header("origin", "https://evil.example")).await,
+        403,
+        "cross_site",
+    );
     let across = server.request("POST", "/api/v1/metrics").json(&body);
-    problem(&server.send(across.header("sec-fetch-site", "cross-site")).await, 403, "cross_site");
-    let rebound = server.request("GET", "/api/v1/metrics").header("host", "evil.example");
+    problem(
+        &server.send(across.header("sec-fetch-site", "cross-site")).await,
+        403,
+        "cross_site",
+    );
+    let rebound = server
+        .request("GET", "/api/v1/metrics")
+        .header("host", "evil.example");
     problem(&server.send(rebound).await, 421, "unknown_host");
     assert_eq!(server.post("/api/v1/metrics", &body).await.status, 201);
     server.stop().await;

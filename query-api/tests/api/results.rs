@@ -1,7 +1,7 @@
 //! Results of the live view, and statistics by name.
 
-use domain::results::{ArmSummary, ExperimentSummary, MetricSummary};
 use domain::metric::MetricKind;
+use domain::results::{ArmSummary, ExperimentSummary, MetricSummary};
 use domain::{ExperimentKey, MetricKey, Moments, Timestamp, VariantKey};
 use serde_json::{Value, json};
 
@@ -42,7 +42,11 @@ fn summary(arms: Vec<ArmSummary>) -> ExperimentSummary {
 #[tokio::test(flavor = "multi_thread")]
 async fn results_are_those_of_the_last_commit() {
     let server = Server::start().await;
-    problem(&server.get("/api/v1/experiments/checkout/results").await, 404, "not_found");
+    problem(
+        &server.get("/api/v1/experiments/checkout/results").await,
+        404,
+        "not_found",
+    );
     server.commit(summary(vec![arm("new", 11.0), arm("control", 10.0)]));
 
     let answer = server.get("/api/v1/experiments/checkout/results").await;
@@ -51,15 +55,35 @@ async fn results_are_those_of_the_last_commit() {
     assert_eq!((&body["epoch"], &body["control"]), (&json!(7), &json!("control")));
     assert_eq!(body["crossover_users"], 3);
     assert_eq!(body["sample_ratio"]["verdict"], "ok");
-    let metrics: Vec<_> = body["metrics"].as_array().unwrap().iter().map(|metric| metric["metric"].clone()).collect();
+    let metrics: Vec<_> = body["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|metric| metric["metric"].clone())
+        .collect();
     assert_eq!(metrics, ["orders", "revenue"]);
 
-    let one = server.get("/api/v1/experiments/checkout/results?metric=revenue").await.json();
+    let one = server
+        .get("/api/v1/experiments/checkout/results?metric=revenue")
+        .await
+        .json();
     assert_eq!(one["metrics"].as_array().unwrap().len(), 1);
     // What must never change: looking at one metric does not change its numbers.
     assert_eq!(one["metrics"][0], body["metrics"][1]);
-    problem(&server.get("/api/v1/experiments/checkout/results?metric=nothing").await, 404, "not_found");
-    problem(&server.get("/api/v1/experiments/checkout/results?metrics=revenue").await, 400, "invalid_query");
+    problem(
+        &server
+            .get("/api/v1/experiments/checkout/results?metric=nothing")
+            .await,
+        404,
+        "not_found",
+    );
+    problem(
+        &server
+            .get("/api/v1/experiments/checkout/results?metrics=revenue")
+            .await,
+        400,
+        "invalid_query",
+    );
     server.stop().await;
 }
 
@@ -70,7 +94,10 @@ async fn no_results_are_said_to_be_none_and_why() {
         "variants": [{"key": "old", "weight": 1.0}, {"key": "new", "weight": 1.0}]});
     assert_eq!(server.post("/api/v1/experiments", &experiment).await.status, 201);
     let none = server.get("/api/v1/experiments/checkout/results").await;
-    assert_eq!((none.status, &none.json()["reason"]["code"]), (200, &json!("no_exposures")));
+    assert_eq!(
+        (none.status, &none.json()["reason"]["code"]),
+        (200, &json!("no_exposures"))
+    );
     assert_eq!(none.json()["metrics"], json!([]));
 
     server.commit(summary(vec![arm("new", 11.0)]));
@@ -96,9 +123,20 @@ async fn statistics_are_answered_call_by_call() {
     assert_eq!(answers[0]["error"]["code"], "unknown_method");
     let direct = stats::call(&calls["calls"][1]);
     assert_eq!(answers[1], direct);
-    assert_eq!((&answers[2]["id"], answers[2]["error"].is_object()), (&Value::Null, true));
-    problem(&server.post("/api/v1/stats", &json!({"calls": []})).await, 400, "invalid_body");
+    assert_eq!(
+        (&answers[2]["id"], answers[2]["error"].is_object()),
+        (&Value::Null, true)
+    );
+    problem(
+        &server.post("/api/v1/stats", &json!({"calls": []})).await,
+        400,
+        "invalid_body",
+    );
     let many: Vec<_> = (0..1_001).map(|id| json!({"id": id})).collect();
-    problem(&server.post("/api/v1/stats", &json!({"calls": many})).await, 400, "invalid_body");
+    problem(
+        &server.post("/api/v1/stats", &json!({"calls": many})).await,
+        400,
+        "invalid_body",
+    );
     server.stop().await;
 }

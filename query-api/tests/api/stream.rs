@@ -33,7 +33,9 @@ impl Events {
         loop {
             if let Some((event, rest)) = self.buffer.split_once("\n\n") {
                 let fields = event.lines().filter_map(|line| line.split_once(": "));
-                let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+                let fields = fields
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect();
                 self.buffer = rest.to_owned();
                 return Some(fields);
             }
@@ -60,9 +62,15 @@ async fn a_stream_says_the_state_then_each_change_then_ends_with_the_server() {
     let retry: u64 = events.next().await.unwrap()["retry"].parse().unwrap();
     assert!((1_000..11_000).contains(&retry));
     let first = events.next().await.unwrap();
-    assert_eq!((first["event"].as_str(), first["data"].as_str()), ("ruleset", "{\"version\":0}"));
+    assert_eq!(
+        (first["event"].as_str(), first["data"].as_str()),
+        ("ruleset", "{\"version\":0}")
+    );
     let second = events.next().await.unwrap();
-    assert_eq!((second["event"].as_str(), second["id"].as_str()), ("results", "r0.e0"));
+    assert_eq!(
+        (second["event"].as_str(), second["id"].as_str()),
+        ("results", "r0.e0")
+    );
 
     let flag = json!({"key": "f", "type": "boolean", "off_variation": "off", "default": {"variation": "off"},
         "variations": [{"key": "off", "value": false}]});
@@ -72,14 +80,20 @@ async fn a_stream_says_the_state_then_each_change_then_ends_with_the_server() {
     server.commit(summary(7));
     let committed = events.next().await.unwrap();
     assert_eq!(committed["event"], "results");
-    assert_eq!(committed["data"], "{\"epoch\":7,\"as_of\":\"2026-01-31T12:00:00Z\"}");
+    assert_eq!(
+        committed["data"],
+        "{\"epoch\":7,\"as_of\":\"2026-01-31T12:00:00Z\"}"
+    );
     let last_id = committed["id"].clone();
 
     // What must never change: who comes back is told what is new and nothing else.
     server.commit(summary(8));
     let mut back = Events::open(&server, Some(&last_id)).await;
     back.next().await.unwrap();
-    assert_eq!(back.next().await.unwrap()["data"], "{\"epoch\":8,\"as_of\":\"2026-01-31T12:00:00Z\"}");
+    assert_eq!(
+        back.next().await.unwrap()["data"],
+        "{\"epoch\":8,\"as_of\":\"2026-01-31T12:00:00Z\"}"
+    );
 
     server.begin_stop();
     while events.next().await.is_some() {}

@@ -20,6 +20,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::conformance;
+
 /// The moment at which all tests happen.
 pub const NOW: &str = "2026-01-31T12:00:00Z";
 
@@ -31,7 +33,8 @@ pub struct Server {
     pub store: Store,
     collector: Collector,
     log: EmbeddedLog,
-    ruleset: Arc<RulesetHandle>,
+    /// What its evaluations use.
+    pub ruleset: Arc<RulesetHandle>,
     client: reqwest::Client,
     views: watch::Sender<Arc<ResultsView>>,
     health: Arc<Mutex<Vec<HealthCheck>>>,
@@ -63,7 +66,11 @@ pub fn problem(answer: &Answer, status: u16, code: &str) {
     assert_eq!(answer.status, status, "{}", answer.text);
     assert_eq!(answer.header("content-type"), Some("application/problem+json"));
     let body = answer.json();
-    assert_eq!((&body["code"], &body["status"]), (&code.into(), &status.into()), "{body}");
+    assert_eq!(
+        (&body["code"], &body["status"]),
+        (&code.into(), &status.into()),
+        "{body}"
+    );
     let detail = body["detail"].as_str().unwrap();
     assert!(detail.ends_with(['.', '?', '!']) && detail.len() > 10, "{detail}");
     let id = answer.header("x-request-id").unwrap();
@@ -137,7 +144,8 @@ impl Server {
             let mut next = ResultsView::clone(view);
             next.epoch = summary.epoch;
             next.as_of = summary.as_of;
-            next.experiments.insert(summary.experiment.clone(), Arc::new(summary));
+            next.experiments
+                .insert(summary.experiment.clone(), Arc::new(summary));
             *view = Arc::new(next);
         });
     }
@@ -163,16 +171,23 @@ impl Server {
 
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        self.client.request(method, format!("http://{}{path}", self.address))
+        self.client
+            .request(method, format!("http://{}{path}", self.address))
     }
 
+    /// Sends a request and holds the answer against the document.
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
-        Answer {
+        let request = request.build().unwrap();
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let response = self.client.execute(request).await.unwrap();
+        let answer = Answer {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
             text: response.text().await.unwrap(),
-        }
+        };
+        let media = answer.header("content-type");
+        conformance::check(method.as_str(), &path, answer.status, media, &answer.text);
+        answer
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -204,6 +219,12 @@ impl Server {
             request = request.json(body);
         }
         self.send(request).await
+    }
+
+    /// Keeps the ruleset as new as the store, as the program does.
+    pub fn follow(&self) -> JoinHandle<()> {
+        let ruleset = Arc::clone(&self.ruleset);
+        tokio::spawn(ruleset.follow(self.store.clone(), self.shutdown.clone()))
     }
 
     /// Begins to stop, without waiting for the end.

@@ -107,8 +107,22 @@ pub fn compare(
     let mut comparison = Comparison {
         variant: variant.clone(),
         decision: Decision::Undecided,
-        absolute: absent("absolute", ArmUnits { control: 0, treatment: 0 }, None),
-        relative: absent("relative", ArmUnits { control: 0, treatment: 0 }, None),
+        absolute: absent(
+            "absolute",
+            ArmUnits {
+                control: 0,
+                treatment: 0,
+            },
+            None,
+        ),
+        relative: absent(
+            "relative",
+            ArmUnits {
+                control: 0,
+                treatment: 0,
+            },
+            None,
+        ),
         adjusted_p_value: None,
         anytime_adjusted_p_value: None,
         exact_p_value: None,
@@ -169,7 +183,8 @@ impl Pair {
 
     fn difference(&self) -> Option<f64> {
         let units = self.units();
-        (units.control > 0 && units.treatment > 0).then(|| self.treatment.moments.mean - self.control.moments.mean)
+        (units.control > 0 && units.treatment > 0)
+            .then(|| self.treatment.moments.mean - self.control.moments.mean)
     }
 
     /// Both effects, each for one look and for every look.
@@ -243,7 +258,12 @@ impl Pair {
         Effect { anytime, fixed }
     }
 
-    fn anytime(&self, method: &'static str, sequence: &asymptotic::AnytimeInterval, alpha: f64) -> AnytimeEvidence {
+    fn anytime(
+        &self,
+        method: &'static str,
+        sequence: &asymptotic::AnytimeInterval,
+        alpha: f64,
+    ) -> AnytimeEvidence {
         let p_value = PValue::from_ln(sequence.log_p_value);
         AnytimeEvidence {
             estimate: Estimate {
@@ -285,7 +305,13 @@ impl Pair {
             return None;
         }
         let units = self.units();
-        let table = Table::new(self.control.units, units.control, self.treatment.units, units.treatment).ok()?;
+        let table = Table::new(
+            self.control.units,
+            units.control,
+            self.treatment.units,
+            units.treatment,
+        )
+        .ok()?;
         Some(exact::fisher(&table).two_sided.p)
     }
 
@@ -299,7 +325,9 @@ impl Pair {
             ));
         } else if !self.is_proportion() && units.control.min(units.treatment) < mean::MANY_UNITS {
             let many = mean::MANY_UNITS;
-            warnings.push(format!("an arm has fewer than {many} users: too few to decide on a mean"));
+            warnings.push(format!(
+                "an arm has fewer than {many} users: too few to decide on a mean"
+            ));
         }
         warnings
     }

@@ -31,18 +31,36 @@ struct Adjusted {
 
 /// Adjusts p-values and intervals over metrics × variants and decides every comparison.
 pub fn decide(plan: &AnalysisPlan, sample_ratio: SampleRatioVerdict, metrics: &mut [MetricAnalysis]) {
-    adjust_each(plan.correction, plan.alpha, metrics, fixed_p, |comparison, adjusted| {
-        comparison.adjusted_p_value = Some(adjusted.p_value);
-    });
-    adjust_each(plan.correction, plan.alpha, metrics, anytime_p, |comparison, adjusted| {
-        comparison.anytime_adjusted_p_value = Some(adjusted.p_value);
-        comparison.absolute.anytime.adjusted_interval =
-            absolute_interval(plan, &comparison.absolute.anytime.estimate, adjusted.alpha);
-    });
-    adjust_each(plan.correction, plan.alpha, metrics, anytime_relative_p, |comparison, adjusted| {
-        comparison.relative.anytime.adjusted_interval =
-            relative_interval(plan, &comparison.relative.anytime.estimate, adjusted.alpha);
-    });
+    adjust_each(
+        plan.correction,
+        plan.alpha,
+        metrics,
+        fixed_p,
+        |comparison, adjusted| {
+            comparison.adjusted_p_value = Some(adjusted.p_value);
+        },
+    );
+    adjust_each(
+        plan.correction,
+        plan.alpha,
+        metrics,
+        anytime_p,
+        |comparison, adjusted| {
+            comparison.anytime_adjusted_p_value = Some(adjusted.p_value);
+            comparison.absolute.anytime.adjusted_interval =
+                absolute_interval(plan, &comparison.absolute.anytime.estimate, adjusted.alpha);
+        },
+    );
+    adjust_each(
+        plan.correction,
+        plan.alpha,
+        metrics,
+        anytime_relative_p,
+        |comparison, adjusted| {
+            comparison.relative.anytime.adjusted_interval =
+                relative_interval(plan, &comparison.relative.anytime.estimate, adjusted.alpha);
+        },
+    );
     for metric in metrics {
         for comparison in &mut metric.comparisons {
             comparison.decision = word(metric.direction, sample_ratio, comparison);
@@ -126,7 +144,12 @@ fn critical_value(plan: &AnalysisPlan, estimate: &Estimate, alpha: f64) -> Optio
 fn word(direction: Direction, sample_ratio: SampleRatioVerdict, comparison: &Comparison) -> Decision {
     // Warnings of a comparison all say that it is too thin to decide.
     let undecidable = sample_ratio == SampleRatioVerdict::Mismatch || !comparison.warnings.is_empty();
-    let Some(interval) = comparison.absolute.anytime.adjusted_interval.filter(|_| !undecidable) else {
+    let Some(interval) = comparison
+        .absolute
+        .anytime
+        .adjusted_interval
+        .filter(|_| !undecidable)
+    else {
         return Decision::Undecided;
     };
     match direction {

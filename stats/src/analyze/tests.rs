@@ -43,7 +43,10 @@ fn arm(name: &str, exposed: u64, metrics: &[(&str, MetricSummary)]) -> ArmSummar
     ArmSummary {
         variant: variant(name),
         exposed,
-        metrics: metrics.iter().map(|(name, summary)| (metric(name), *summary)).collect(),
+        metrics: metrics
+            .iter()
+            .map(|(name, summary)| (metric(name), *summary))
+            .collect(),
     }
 }
 
@@ -112,7 +115,10 @@ fn nothing_in_control_is_the_normal_case() {
     ]);
     let analysis = analyze(&plan(), &arms).unwrap();
     let comparison = &analysis.metrics[0].comparisons[0];
-    assert!(comparison.absolute.anytime.estimate.log10_p.unwrap() < -40.0, "{comparison:?}");
+    assert!(
+        comparison.absolute.anytime.estimate.log10_p.unwrap() < -40.0,
+        "{comparison:?}"
+    );
     assert_eq!(
         comparison.relative.fixed.reason.as_ref().map(StatsError::code),
         Some("baseline_not_positive")
@@ -128,7 +134,10 @@ fn few_events_are_answered_exactly_and_not_decided() {
     ]);
     let analysis = analyze(&plan(), &arms).unwrap();
     let comparison = &analysis.metrics[0].comparisons[0];
-    assert!((comparison.exact_p_value.unwrap() - 0.031_108).abs() < 1e-4, "{comparison:?}");
+    assert!(
+        (comparison.exact_p_value.unwrap() - 0.031_108).abs() < 1e-4,
+        "{comparison:?}"
+    );
     assert_eq!(comparison.decision, Decision::Undecided);
     assert!(!comparison.warnings.is_empty());
 }
@@ -142,7 +151,11 @@ fn correction_runs_over_metrics_and_variants_and_matches_the_intervals() {
         arm("red", 5_000, &of(10.01, 9.7)),
     ]);
     let analysis = analyze(&plan(), &arms).unwrap();
-    let comparisons: Vec<&Comparison> = analysis.metrics.iter().flat_map(|metric| &metric.comparisons).collect();
+    let comparisons: Vec<&Comparison> = analysis
+        .metrics
+        .iter()
+        .flat_map(|metric| &metric.comparisons)
+        .collect();
     assert_eq!(comparisons.len(), 4);
     for comparison in comparisons {
         let evidence = &comparison.absolute.anytime;
@@ -161,16 +174,30 @@ fn correction_runs_over_metrics_and_variants_and_matches_the_intervals() {
 fn results_do_not_depend_on_the_metrics_unit() {
     let of = |scale: f64| {
         let arms = summary(vec![
-            arm("control", 4_000, &[("time", sum(4_000, 3.0 * scale, 2.0 * scale * scale))]),
-            arm("green", 4_000, &[("time", sum(4_000, 3.1 * scale, 2.2 * scale * scale))]),
+            arm(
+                "control",
+                4_000,
+                &[("time", sum(4_000, 3.0 * scale, 2.0 * scale * scale))],
+            ),
+            arm(
+                "green",
+                4_000,
+                &[("time", sum(4_000, 3.1 * scale, 2.2 * scale * scale))],
+            ),
         ]);
         analyze(&plan(), &arms).unwrap().metrics[0].comparisons[0].clone()
     };
     let (seconds, milliseconds) = (of(1.0), of(1e3));
     let pairs = [
         (seconds.adjusted_p_value, milliseconds.adjusted_p_value),
-        (seconds.anytime_adjusted_p_value, milliseconds.anytime_adjusted_p_value),
-        (seconds.relative.fixed.estimate, milliseconds.relative.fixed.estimate),
+        (
+            seconds.anytime_adjusted_p_value,
+            milliseconds.anytime_adjusted_p_value,
+        ),
+        (
+            seconds.relative.fixed.estimate,
+            milliseconds.relative.fixed.estimate,
+        ),
     ];
     for (one, other) in pairs {
         assert!((one.unwrap() / other.unwrap() - 1.0).abs() < 1e-12);

@@ -41,7 +41,11 @@ fn effect(inputs: &Inputs<'_>) -> Result<f64, StatsError> {
 
 /// The power of a t-test.
 pub fn power_means(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    let (plan, n, effect) = (two_means(inputs)?, inputs.positive("n_per_group")?, effect(inputs)?);
+    let (plan, n, effect) = (
+        two_means(inputs)?,
+        inputs.positive("n_per_group")?,
+        effect(inputs)?,
+    );
     Ok(json!({
         "power": number(plan.power(n, effect)?),
         "power_normal": number(plan.power_normal(n, effect)?),
@@ -54,7 +58,8 @@ pub fn sample_size_means(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let n = plan.sample_size(effect, power)?;
     Ok(json!({
         "n_per_group": number(n),
-        "n1_t_noncentral": number(n),
+        // Where even two units are enough, there is no size at which the power is just reached.
+        "n1_t_noncentral": if n > 2.0 { number(n) } else { Value::Null },
         "n1_normal_approx": number(plan.sample_size_normal(effect, power)?),
     }))
 }
@@ -80,19 +85,30 @@ fn two_rates(inputs: &Inputs<'_>, treatment: f64) -> Result<TwoRates, StatsError
         treatment,
         alpha: inputs.rate_or("alpha", 0.05)?,
         power: inputs.rate_or("power", 0.8)?,
-        sides: if alternative(inputs)? == Alternative::TwoSided { 2 } else { 1 },
+        sides: if alternative(inputs)? == Alternative::TwoSided {
+            2
+        } else {
+            1
+        },
     })
 }
 
 /// Sample sizes for two proportions.
 pub fn sample_size_proportions(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    let sizes = two_rates(inputs, inputs.rate("p2")?)?.sample_sizes()?;
+    let plan = two_rates(inputs, inputs.rate("p2")?)?;
+    let sizes = plan.sample_sizes()?;
+    // The formula with the baseline's variance is a two-sided one.
+    let baseline = if plan.sides == 2 {
+        number(sizes.baseline)
+    } else {
+        Value::Null
+    };
     Ok(json!({
         "n_per_group": number(sizes.pooled),
         "n_pooled_null": number(sizes.pooled),
         "n_unpooled": number(sizes.unpooled),
         "n_cohen_h": number(sizes.arcsine),
-        "n_evan_miller": number(sizes.baseline),
+        "n_evan_miller": baseline,
     }))
 }
 
@@ -116,7 +132,10 @@ pub fn power_proportions(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 /// Exposure per group for two Poisson rates.
 pub fn exposure_rates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (alpha, power) = (inputs.rate_or("alpha", 0.05)?, inputs.rate_or("power", 0.8)?);
-    let (control, treatment) = (inputs.positive("rate_control")?, inputs.positive("rate_treatment")?);
+    let (control, treatment) = (
+        inputs.positive("rate_control")?,
+        inputs.positive("rate_treatment")?,
+    );
     let exposure = proportions::poisson_exposure(control, treatment, alpha, power)?;
     Ok(json!({"exposure_per_group": number(exposure)}))
 }
@@ -132,11 +151,19 @@ pub fn sample_size_ranks(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 pub fn allocation_shares(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let control = inputs.finite_or("variance_control", 1.0)?;
     let treatment = inputs.finite_or("variance_treatment", control)?;
-    Ok(json!(allocation::many_to_one(inputs.count("treatments")?, control, treatment)?))
+    Ok(json!(allocation::many_to_one(
+        inputs.count("treatments")?,
+        control,
+        treatment
+    )?))
 }
 
 /// Days and weeks until the sample is complete.
 pub fn duration(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let share = inputs.finite_or("traffic_share", 1.0)?;
-    Ok(json!(allocation::duration(inputs.positive("units")?, inputs.positive("units_per_day")?, share)?))
+    Ok(json!(allocation::duration(
+        inputs.positive("units")?,
+        inputs.positive("units_per_day")?,
+        share
+    )?))
 }

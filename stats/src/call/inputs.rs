@@ -79,7 +79,11 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// When it is something else.
     pub fn rate_or(&self, field: &str, default: f64) -> Result<f64, StatsError> {
-        if self.has(field) { self.rate(field) } else { Ok(default) }
+        if self.has(field) {
+            self.rate(field)
+        } else {
+            Ok(default)
+        }
     }
 
     /// A finite number, or `default` when absent.
@@ -87,7 +91,11 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// When it is something else.
     pub fn finite_or(&self, field: &str, default: f64) -> Result<f64, StatsError> {
-        if self.has(field) { self.finite(field) } else { Ok(default) }
+        if self.has(field) {
+            self.finite(field)
+        } else {
+            Ok(default)
+        }
     }
 
     /// A whole number of at least 0, below 2⁵³ so that every arithmetic on it is exact.
@@ -103,7 +111,11 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// When it is something else.
     pub fn count_or(&self, field: &str, default: u64) -> Result<u64, StatsError> {
-        if self.has(field) { self.count(field) } else { Ok(default) }
+        if self.has(field) {
+            self.count(field)
+        } else {
+            Ok(default)
+        }
     }
 
     /// A text.
@@ -134,7 +146,10 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// When it is absent, something else, or longer than [`MAX_LIST_LENGTH`].
     pub fn numbers(&self, field: &str) -> Result<Vec<f64>, StatsError> {
-        self.list(field)?.iter().map(|value| as_number(field, value)).collect()
+        self.list(field)?
+            .iter()
+            .map(|value| as_number(field, value))
+            .collect()
     }
 
     /// A list of finite numbers.
@@ -154,7 +169,10 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// When it is absent, something else, or longer than [`MAX_LIST_LENGTH`].
     pub fn counts(&self, field: &str) -> Result<Vec<u64>, StatsError> {
-        self.list(field)?.iter().map(|value| as_count(field, value)).collect()
+        self.list(field)?
+            .iter()
+            .map(|value| as_count(field, value))
+            .collect()
     }
 
     /// Inputs inside the inputs, such as those of one arm.
@@ -170,7 +188,10 @@ impl<'a> Inputs<'a> {
     /// # Errors
     /// When it is absent, not a list of objects, or longer than [`MAX_LIST_LENGTH`].
     pub fn objects(&self, field: &str) -> Result<Vec<Inputs<'a>>, StatsError> {
-        self.list(field)?.iter().map(|value| as_object(field, value)).collect()
+        self.list(field)?
+            .iter()
+            .map(|value| as_object(field, value))
+            .collect()
     }
 
     /// The raw list.
@@ -193,7 +214,8 @@ impl<'a> Inputs<'a> {
     }
 
     fn required(&self, field: &str) -> Result<&'a Value, StatsError> {
-        self.raw(field).ok_or_else(|| StatsError::invalid(field, "is missing"))
+        self.raw(field)
+            .ok_or_else(|| StatsError::invalid(field, "is missing"))
     }
 }
 
@@ -217,7 +239,10 @@ fn as_count(field: &str, value: &Value) -> Result<u64, StatsError> {
     if number >= 0.0 && number < LIMIT && number.fract().abs() < f64::MIN_POSITIVE {
         Ok(number as u64)
     } else {
-        Err(StatsError::invalid(field, "must be a whole number from 0 to 2^53"))
+        Err(StatsError::invalid(
+            field,
+            "must be a whole number from 0 to 2^53",
+        ))
     }
 }
 

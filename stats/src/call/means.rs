@@ -43,7 +43,11 @@ pub fn sample(arm: &Inputs<'_>) -> Result<Sample, StatsError> {
     }
     if arm.has("mean") {
         let n = arm.count("n")?;
-        return Ok(Sample::from_variance(n, arm.finite("mean")?, arm.not_negative("var")?));
+        return Ok(Sample::from_variance(
+            n,
+            arm.finite("mean")?,
+            arm.not_negative("var")?,
+        ));
     }
     Sample::from_sums(sums(arm, "")?)
 }
@@ -72,7 +76,10 @@ fn t_test(
     put("var_c", number(control.raw_variance()));
     put("var_t", number(treatment.raw_variance()));
     put("diff", number(mean::difference(&control, &treatment)));
-    put("ill_conditioned", json!(control.ill_conditioned || treatment.ill_conditioned));
+    put(
+        "ill_conditioned",
+        json!(control.ill_conditioned || treatment.ill_conditioned),
+    );
     match test(&control, &treatment) {
         Err(error) => {
             put("status", json!(status(&error)));
@@ -91,7 +98,10 @@ fn t_test(
             let margin = contrast.margin(alpha)?;
             let interval = Interval::around(contrast.difference, margin, 1.0 - alpha);
             put("ci95", pair(interval));
-            let arms = [mean::arm_value(&control, "control")?, mean::arm_value(&treatment, "treatment")?];
+            let arms = [
+                mean::arm_value(&control, "control")?,
+                mean::arm_value(&treatment, "treatment")?,
+            ];
             match relative::delta(arms[0], arms[1], contrast.difference, alpha) {
                 Ok(change) => {
                     put("rel_lift", number(change.estimate));
@@ -110,7 +120,9 @@ fn t_test(
 pub fn tost(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (alpha, margin) = (inputs.rate_or("alpha", 0.05)?, inputs.positive("margin")?);
     let variance = inputs.not_negative("var_each")?;
-    let arm = |field: &str, mean: f64| Ok::<_, StatsError>(Sample::from_variance(inputs.count(field)?, mean, variance));
+    let arm = |field: &str, mean: f64| {
+        Ok::<_, StatsError>(Sample::from_variance(inputs.count(field)?, mean, variance))
+    };
     let difference = inputs.finite("diff")?;
     let contrast = mean::welch_contrast(&arm("n_control", 0.0)?, &arm("n_treatment", difference)?)?;
     let answer = equivalence::tost(&contrast, margin, alpha)?;
@@ -138,7 +150,10 @@ pub fn post_stratified(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         strata.push(stratified::Stratum {
             control: sample(&stratum.object("control")?)?,
             treatment: sample(&stratum.object("treatment")?)?,
-            weight: stratum.has("weight").then(|| stratum.not_negative("weight")).transpose()?,
+            weight: stratum
+                .has("weight")
+                .then(|| stratum.not_negative("weight"))
+                .transpose()?,
         });
     }
     contrast_result(&stratified::contrast(&strata)?, alpha)
@@ -150,14 +165,28 @@ pub fn winsorized_means(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (control, treatment) = (inputs.finites("control")?, inputs.finites("treatment")?);
     let caps = if inputs.has("lower_cap") || inputs.has("upper_cap") {
         winsorized::Caps {
-            lower: inputs.has("lower_cap").then(|| inputs.finite("lower_cap")).transpose()?,
-            upper: inputs.has("upper_cap").then(|| inputs.finite("upper_cap")).transpose()?,
+            lower: inputs
+                .has("lower_cap")
+                .then(|| inputs.finite("lower_cap"))
+                .transpose()?,
+            upper: inputs
+                .has("upper_cap")
+                .then(|| inputs.finite("upper_cap"))
+                .transpose()?,
         }
     } else {
         let lower = inputs.finite_or("lower_quantile", 0.0)?;
-        winsorized::caps_at(&control, &treatment, lower, inputs.finite_or("upper_quantile", 0.999)?)?
+        winsorized::caps_at(
+            &control,
+            &treatment,
+            lower,
+            inputs.finite_or("upper_quantile", 0.999)?,
+        )?
     };
-    let (left, right) = (winsorized::cap(&control, caps)?, winsorized::cap(&treatment, caps)?);
+    let (left, right) = (
+        winsorized::cap(&control, caps)?,
+        winsorized::cap(&treatment, caps)?,
+    );
     let mut result = contrast_result(&mean::welch_contrast(&left.sample, &right.sample)?, alpha)?;
     result["caps"] = json!(caps);
     result["mean_c"] = number(left.sample.mean.to_f64());

@@ -65,9 +65,17 @@ pub fn serial_gate(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let mut families = Vec::new();
     for family in inputs.list("families")? {
         let values = family.as_array().ok_or_else(wrong)?;
-        families.push(values.iter().map(|p| p.as_f64().ok_or_else(wrong)).collect::<Result<Vec<_>, _>>()?);
+        families.push(
+            values
+                .iter()
+                .map(|p| p.as_f64().ok_or_else(wrong))
+                .collect::<Result<Vec<_>, _>>()?,
+        );
     }
-    let adjusted: Vec<Value> = gate::serial_gate(&families)?.iter().map(|family| numbers(family)).collect();
+    let adjusted: Vec<Value> = gate::serial_gate(&families)?
+        .iter()
+        .map(|family| numbers(family))
+        .collect();
     Ok(json!({"adjusted": adjusted}))
 }
 
@@ -75,7 +83,12 @@ pub fn serial_gate(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 pub fn preferential(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (treatments, metrics) = (inputs.count("treatments")?, inputs.count("metrics")?);
     let secondary = treatments.saturating_mul(metrics.saturating_sub(1));
-    let shared = gate::tiers(inputs.rate("alpha")?, inputs.finite("gamma")?, treatments, secondary)?;
+    let shared = gate::tiers(
+        inputs.rate("alpha")?,
+        inputs.finite("gamma")?,
+        treatments,
+        secondary,
+    )?;
     Ok(json!(shared))
 }
 
@@ -84,14 +97,24 @@ pub fn tiered(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let arms = inputs.count_or("test_groups", 1)?;
     let count = |field: &str| Ok::<_, StatsError>(inputs.count(field)?.saturating_mul(arms));
     let share = inputs.finite("primary_share")?;
-    let shared = gate::tiers(inputs.rate("alpha")?, share, count("primary")?, count("secondary")?)?;
+    let shared = gate::tiers(
+        inputs.rate("alpha")?,
+        share,
+        count("primary")?,
+        count("secondary")?,
+    )?;
     Ok(json!(shared))
 }
 
 /// Error rates of a decision with success metrics and guardrails.
 pub fn decision_rule(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (successes, guardrails) = (inputs.count("n_success")?, inputs.count("n_guardrail")?);
-    Ok(json!(gate::decision_rule(inputs.rate("alpha")?, inputs.rate("beta")?, successes, guardrails)?))
+    Ok(json!(gate::decision_rule(
+        inputs.rate("alpha")?,
+        inputs.rate("beta")?,
+        successes,
+        guardrails
+    )?))
 }
 
 /// Dunnett's two-sided critical value.
@@ -105,14 +128,21 @@ pub fn dunnett_critical(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 /// Dunnett's test of treatments against a control.
 pub fn dunnett_test(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let control = means::sample(&inputs.object("control")?)?;
-    let treatments =
-        inputs.objects("treatments")?.iter().map(means::sample).collect::<Result<Vec<_>, _>>()?;
+    let treatments = inputs
+        .objects("treatments")?
+        .iter()
+        .map(means::sample)
+        .collect::<Result<Vec<_>, _>>()?;
     let alpha = inputs.rate_or("alpha", 0.05)?;
     let answer = dunnett::test(&control, &treatments, alpha, Alternative::TwoSided)?;
     let of = |part: fn(&dunnett::DunnettComparison) -> f64| {
         numbers(&answer.comparisons.iter().map(part).collect::<Vec<_>>())
     };
-    let intervals: Vec<Value> = answer.comparisons.iter().map(|one| means::pair(one.interval)).collect();
+    let intervals: Vec<Value> = answer
+        .comparisons
+        .iter()
+        .map(|one| means::pair(one.interval))
+        .collect();
     Ok(json!({
         "statistic": of(|one| one.statistic),
         "p": of(|one| one.p_value),

@@ -19,7 +19,12 @@ const FISHER_UNITS: u64 = 100_000_000;
 
 fn table(inputs: &Inputs<'_>, fields: [&str; 4]) -> Result<Table, StatsError> {
     let [x0, n0, x1, n1] = fields;
-    Table::new(inputs.count(x0)?, inputs.count(n0)?, inputs.count(x1)?, inputs.count(n1)?)
+    Table::new(
+        inputs.count(x0)?,
+        inputs.count(n0)?,
+        inputs.count(x1)?,
+        inputs.count(n1)?,
+    )
 }
 
 /// Every test and interval of two proportions.
@@ -37,13 +42,22 @@ pub fn two_proportion(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         ("z_unpooled", "p_unpooled", proportion::z_unpooled(&table)),
     ] {
         put(z_name, test.as_ref().map_or(Value::Null, |test| number(test.z)));
-        put(p_name, test.as_ref().map_or(Value::Null, |test| number(test.p_value)));
-        put(&format!("log10_{p_name}"), test.as_ref().map_or(Value::Null, |test| number(test.log10_p)));
+        put(
+            p_name,
+            test.as_ref().map_or(Value::Null, |test| number(test.p_value)),
+        );
+        put(
+            &format!("log10_{p_name}"),
+            test.as_ref().map_or(Value::Null, |test| number(test.log10_p)),
+        );
         if let Err(error) = test {
             put(&format!("{z_name}_status"), json!(status(&error)));
         }
     }
-    if let (Ok(plain), Ok(corrected)) = (proportion::chi_square(&table, false), proportion::chi_square(&table, true)) {
+    if let (Ok(plain), Ok(corrected)) = (
+        proportion::chi_square(&table, false),
+        proportion::chi_square(&table, true),
+    ) {
         put("chi2_p", number(plain.p_value));
         put("chi2_yates", number(corrected.chi2));
         put("chi2_yates_p", number(corrected.p_value));
@@ -52,7 +66,10 @@ pub fn two_proportion(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         ("wald_ci95", proportion::wald(&table, alpha)),
         ("agresti_caffo_ci95", proportion::agresti_caffo(&table, alpha)),
         ("newcombe_hybrid_score_ci95", proportion::newcombe(&table, alpha)),
-        ("miettinen_nurminen_ci95", score::miettinen_nurminen(&table, alpha)),
+        (
+            "miettinen_nurminen_ci95",
+            score::miettinen_nurminen(&table, alpha),
+        ),
         ("mee_score_ci95", score::mee(&table, alpha)),
     ] {
         put(name, pair(interval?));
@@ -121,7 +138,11 @@ fn one_interval(
     inputs: &Inputs<'_>,
     method: fn(u64, u64, f64) -> Result<Interval, StatsError>,
 ) -> Result<Value, StatsError> {
-    let interval = method(inputs.count("x")?, inputs.count("n")?, inputs.rate_or("alpha", 0.05)?)?;
+    let interval = method(
+        inputs.count("x")?,
+        inputs.count("n")?,
+        inputs.rate_or("alpha", 0.05)?,
+    )?;
     Ok(json!({"value": pair(interval)}))
 }
 
@@ -227,8 +248,11 @@ pub fn poisson_two_rates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 /// Sample-ratio mismatch at one look.
 pub fn srm_chi2(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let answer = srm::check(&inputs.counts("observed")?, &inputs.finites("weights")?)?;
-    let residuals: Vec<Value> =
-        answer.arms.iter().map(|arm| arm.residual.map_or(Value::Null, number)).collect();
+    let residuals: Vec<Value> = answer
+        .arms
+        .iter()
+        .map(|arm| arm.residual.map_or(Value::Null, number))
+        .collect();
     let expected: Vec<f64> = answer.arms.iter().map(|arm| arm.expected).collect();
     let mut result = json!({
         "value": number(answer.p_value),

@@ -32,12 +32,17 @@ pub fn ratio_metric_delta(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         Ok(arms) => arms,
         Err(error) => return Ok(failed(&error)),
     };
-    let mut result = comparison(control.arm, treatment.arm, treatment.arm.value - control.arm.value, alpha)?;
+    let mut result = comparison(
+        control.arm,
+        treatment.arm,
+        treatment.arm.value - control.arm.value,
+        alpha,
+    )?;
     for (name, value) in [
         ("R_control", control.arm.value),
         ("R_treatment", treatment.arm.value),
-        ("var_R_control", control.unit_variance),
-        ("var_R_treatment", treatment.unit_variance),
+        ("var_R_control", control.arm.variance),
+        ("var_R_treatment", treatment.arm.variance),
     ] {
         result.insert(name.to_owned(), number(value));
     }
@@ -67,8 +72,14 @@ fn comparison(
     put("se", number(contrast.standard_error));
     put("z", number(contrast.statistic()));
     put("p_normal", number(normal.p_value(Alternative::TwoSided).p));
-    put("log10_p_normal", number(normal.p_value(Alternative::TwoSided).log10));
-    put("ci95_normal", pair(Interval::around(difference, normal.margin(alpha)?, 1.0 - alpha)));
+    put(
+        "log10_p_normal",
+        number(normal.p_value(Alternative::TwoSided).log10),
+    );
+    put(
+        "ci95_normal",
+        pair(Interval::around(difference, normal.margin(alpha)?, 1.0 - alpha)),
+    );
     put("welch_df", number(contrast.df));
     put("p_welch", number(contrast.p_value(Alternative::TwoSided).p));
     match relative::delta(control, treatment, difference, alpha) {
@@ -104,7 +115,10 @@ pub fn cuped_mean(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (left, right) = (inputs.object("control")?, inputs.object("treatment")?);
     let (control, treatment) = (joint(&left, "post_", "pre_")?, joint(&right, "post_", "pre_")?);
     let mut result = Map::new();
-    for (name, slope) in [("theta_total", cuped::Slope::Total), ("theta_within", cuped::Slope::Within)] {
+    for (name, slope) in [
+        ("theta_total", cuped::Slope::Total),
+        ("theta_within", cuped::Slope::Within),
+    ] {
         let adjusted = match cuped::adjust(&control, &treatment, slope) {
             Ok(adjusted) => adjusted,
             Err(error) => return Ok(failed(&error)),
@@ -113,7 +127,12 @@ pub fn cuped_mean(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     }
     let plain = |sample: &Sample, arm| mean::arm_value(sample, arm);
     let difference = mean::difference(&control.x, &treatment.x);
-    let unadjusted = comparison(plain(&control.x, "control")?, plain(&treatment.x, "treatment")?, difference, alpha)?;
+    let unadjusted = comparison(
+        plain(&control.x, "control")?,
+        plain(&treatment.x, "treatment")?,
+        difference,
+        alpha,
+    )?;
     result.insert("unadjusted".to_owned(), Value::Object(unadjusted));
     Ok(Value::Object(result))
 }
@@ -142,7 +161,9 @@ pub fn cuped_covariates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         let arm = inputs.object(field)?;
         let mut cross = Vec::new();
         for row in arm.list("cross_moments")? {
-            let row = row.as_array().ok_or_else(|| StatsError::invalid("cross_moments", "must be rows of numbers"))?;
+            let row = row
+                .as_array()
+                .ok_or_else(|| StatsError::invalid("cross_moments", "must be rows of numbers"))?;
             cross.extend(row.iter().map(|value| value.as_f64().unwrap_or(f64::NAN)));
         }
         Ok::<_, StatsError>(MultiSample {
@@ -151,7 +172,11 @@ pub fn cuped_covariates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
             cross,
         })
     };
-    let covariates = inputs.objects("covariates")?.iter().map(quantity).collect::<Result<Vec<_>, _>>()?;
+    let covariates = inputs
+        .objects("covariates")?
+        .iter()
+        .map(quantity)
+        .collect::<Result<Vec<_>, _>>()?;
     let outcome = quantity(&inputs.object("outcome")?)?;
     let adjusted = cuped::adjust_many(&arm("control")?, &arm("treatment")?, outcome, &covariates)?;
     let mut result = contrast_result(&adjusted.contrast, alpha)?;
@@ -162,7 +187,11 @@ pub fn cuped_covariates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 
 /// `{"mean": index}` or `{"numerator": index, "denominator": index}`.
 fn quantity(inputs: &Inputs<'_>) -> Result<Quantity, StatsError> {
-    let index = |field: &str| inputs.count(field).map(|index| index.min(u64::from(u32::MAX)) as usize);
+    let index = |field: &str| {
+        inputs
+            .count(field)
+            .map(|index| index.min(u64::from(u32::MAX)) as usize)
+    };
     if inputs.has("mean") {
         return index("mean").map(Quantity::Mean);
     }
@@ -178,7 +207,10 @@ pub fn poisson_bootstrap(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         let pairs = inputs.list(field)?.iter().map(|pair| {
             let part = |index: usize| pair.get(index).and_then(Value::as_f64);
             match (part(0), part(1)) {
-                (Some(numerator), Some(denominator)) => Ok(bootstrap::Bucket { numerator, denominator }),
+                (Some(numerator), Some(denominator)) => Ok(bootstrap::Bucket {
+                    numerator,
+                    denominator,
+                }),
                 _ => Err(StatsError::invalid(field, "must be a list of pairs of numbers")),
             }
         });

@@ -25,7 +25,11 @@ pub fn mann_whitney_u(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 
 /// The ranks that bound a quantile.
 pub fn quantile_order_stat_ci(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    let answer = quantile::ranks(inputs.count("n")?, inputs.rate("q")?, inputs.rate_or("alpha", 0.05)?)?;
+    let answer = quantile::ranks(
+        inputs.count("n")?,
+        inputs.rate("q")?,
+        inputs.rate_or("alpha", 0.05)?,
+    )?;
     Ok(json!({
         "lower_rank_1based": answer.lower,
         "upper_rank_1based": answer.upper,

@@ -7,7 +7,10 @@ fn ask(text: &str) -> Value {
 #[test]
 fn a_request_is_answered_under_its_id_and_method() {
     let answer = ask(r#"{"id": 7, "method": "normal", "inputs": {"z": 0}}"#);
-    assert_eq!((answer["id"].as_u64(), answer["method"].as_str()), (Some(7), Some("normal")));
+    assert_eq!(
+        (answer["id"].as_u64(), answer["method"].as_str()),
+        (Some(7), Some("normal"))
+    );
     assert_eq!(answer["result"]["sf"].as_f64(), Some(0.5));
 }
 
@@ -20,7 +23,10 @@ fn whatever_is_wrong_is_said_with_a_code() {
         (r#"{"method": "no such method"}"#, "unknown_method"),
         (r#"{"method": "normal"}"#, "invalid_input"),
         (r#"{"method": "normal", "inputs": []}"#, "invalid_input"),
-        (r#"{"method": "normal", "inputs": {"z": "three"}}"#, "invalid_input"),
+        (
+            r#"{"method": "normal", "inputs": {"z": "three"}}"#,
+            "invalid_input",
+        ),
     ] {
         assert_eq!(ask(request)["error"]["code"], code, "{request}");
     }

@@ -69,19 +69,30 @@ impl TwoMeans {
 
     /// The error rate of each side that is tested.
     fn side_alpha(&self) -> f64 {
-        if self.alternative == Alternative::TwoSided { 0.5 * self.alpha } else { self.alpha }
+        if self.alternative == Alternative::TwoSided {
+            0.5 * self.alpha
+        } else {
+            self.alpha
+        }
     }
 
     /// The effect in the tested direction.
     fn directed(&self, effect: f64) -> f64 {
-        if self.alternative == Alternative::Less { -effect } else { effect }
+        if self.alternative == Alternative::Less {
+            -effect
+        } else {
+            effect
+        }
     }
 
     fn degrees_of_freedom(&self, n: f64) -> f64 {
         let (left, right) = (self.variance_control, self.variance_treatment / self.allocation);
         let total = left + right;
         let (left, right) = (left / total, right / total);
-        let parts = [left * left / (n - 1.0), right * right / (n * self.allocation - 1.0)];
+        let parts = [
+            left * left / (n - 1.0),
+            right * right / (n * self.allocation - 1.0),
+        ];
         if (self.variance_control / self.variance_treatment - 1.0).abs() < 1e-12 {
             // With one variance the pooled test applies.
             return n * (1.0 + self.allocation) - 2.0;
@@ -131,13 +142,13 @@ impl TwoMeans {
         Ok(near)
     }
 
-    /// Units in the control, not rounded, for the t-test to detect `effect` with the given power.
+    /// Units in the control, at least 2 and not rounded, for the t-test to detect `effect` with the given power.
     ///
     /// # Errors
     /// [`StatsError::NoSolution`] for an effect of 0 or against the tested direction.
     pub fn sample_size(&self, effect: f64, power: f64) -> Result<f64, StatsError> {
         let guess = self.sample_size_normal(effect, power)?;
-        let least = 1.0 + 1e-6 + (1.0 / self.allocation).max(1.0) - 1.0;
+        let least = (1.0 / self.allocation).max(1.0) * (1.0 + 1e-6);
         let gap = |n: f64| self.power_unchecked(n, effect) - power;
         let low = (0.5 * guess).max(least);
         let low = if gap(low) < 0.0 { low } else { least };
@@ -152,7 +163,8 @@ impl TwoMeans {
                 return Err(too_small());
             }
         }
-        brent("the sample size", Bracket::new(low, high), 1e-9, gap)
+        // A group of one unit has no variance, whatever the effect.
+        Ok(brent("the sample size", Bracket::new(low, high), 1e-9, gap)?.max(2.0))
     }
 
     /// Units in the control by the normal approximation, not rounded.
@@ -164,12 +176,20 @@ impl TwoMeans {
         check_finite("effect", effect)?;
         check_rate("power", power)?;
         let z = normal::isf(self.side_alpha()) + normal::quantile(power);
-        let directed = if self.alternative == Alternative::TwoSided { effect.abs() } else { self.directed(effect) };
+        let directed = if self.alternative == Alternative::TwoSided {
+            effect.abs()
+        } else {
+            self.directed(effect)
+        };
         if !(directed > 0.0) || z <= 0.0 {
             return Err(too_small());
         }
         let n = (z * self.standard_error(1.0) / directed).powi(2);
-        if n.is_finite() && n < MOST_UNITS { Ok(n) } else { Err(too_small()) }
+        if n.is_finite() && n < MOST_UNITS {
+            Ok(n)
+        } else {
+            Err(too_small())
+        }
     }
 
     /// The effect that `n` units in the control detect with the given power, by the normal approximation.

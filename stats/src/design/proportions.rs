@@ -90,7 +90,12 @@ impl TwoRates {
         if power(0.0) >= 0.0 {
             return Ok(size);
         }
-        brent("the sample size", Bracket::new(0.0, 2.0 * size + 1.0), 1e-9, power)
+        brent(
+            "the sample size",
+            Bracket::new(0.0, 2.0 * size + 1.0),
+            1e-9,
+            power,
+        )
     }
 
     /// The power of the pooled z-test with `n` units per group.
@@ -105,7 +110,11 @@ impl TwoRates {
         let null = (2.0 * mean * (1.0 - mean) / n).sqrt();
         let spread = ((p * (1.0 - p) + q * (1.0 - q)) / n).sqrt();
         let (gap, reach) = ((q - p).abs(), self.z_alpha() * null);
-        let far = if self.sides == 2 { normal::sf((reach + gap) / spread) } else { 0.0 };
+        let far = if self.sides == 2 {
+            normal::sf((reach + gap) / spread)
+        } else {
+            0.0
+        };
         Ok(normal::sf((reach - gap) / spread) + far)
     }
 
@@ -117,9 +126,16 @@ impl TwoRates {
         check_positive("n", n)?;
         let at = |treatment: f64| Self { treatment, ..*self };
         at(0.5 * (1.0 + self.control)).check()?;
-        brent("the detectable rate", Bracket::new(self.control * (1.0 + 1e-12), 1.0 - 1e-12), 1e-15, |rate| {
-            at(rate).power_at(n).map_or(-self.power, |power| power - self.power)
-        })
+        brent(
+            "the detectable rate",
+            Bracket::new(self.control * (1.0 + 1e-12), 1.0 - 1e-12),
+            1e-15,
+            |rate| {
+                at(rate)
+                    .power_at(n)
+                    .map_or(-self.power, |power| power - self.power)
+            },
+        )
     }
 }
 
@@ -185,7 +201,14 @@ mod tests {
         let n = plan.sample_sizes().unwrap().pooled;
         assert!((plan.power_at(n).unwrap() - 0.8).abs() < 1e-6);
         assert!((plan.detectable(n).unwrap() - 0.012).abs() < 1e-8);
-        assert!(TwoRates { treatment: 0.01, ..plan }.sample_sizes().is_err());
+        assert!(
+            TwoRates {
+                treatment: 0.01,
+                ..plan
+            }
+            .sample_sizes()
+            .is_err()
+        );
     }
 
     #[test]

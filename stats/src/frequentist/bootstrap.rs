@@ -75,7 +75,11 @@ pub struct Bootstrap {
 /// error.
 pub fn poisson(control: &[Bucket], treatment: &[Bucket], how: Resampling) -> Result<Bootstrap, StatsError> {
     check(control, treatment, how)?;
-    let once = |buckets: &[Bucket]| buckets.iter().fold((0.0, 0.0), |sum, bucket| add(sum, bucket, 1.0));
+    let once = |buckets: &[Bucket]| {
+        buckets
+            .iter()
+            .fold((0.0, 0.0), |sum, bucket| add(sum, bucket, 1.0))
+    };
     let estimate = statistic(once(control), once(treatment), how.statistic)
         .ok_or(StatsError::UndefinedDenominator { arm: "an arm" })?;
     let mut random = SplitMix { state: how.seed };
@@ -86,7 +90,9 @@ pub fn poisson(control: &[Bucket], treatment: &[Bucket], how: Resampling) -> Res
         values.extend(statistic(left, right, how.statistic));
     }
     if values.len() < 2 {
-        return Err(StatsError::UndefinedDenominator { arm: "every replicate" });
+        return Err(StatsError::UndefinedDenominator {
+            arm: "every replicate",
+        });
     }
     values.sort_by(f64::total_cmp);
     let moments = domain::Moments::from_values(&values);
@@ -98,7 +104,9 @@ pub fn poisson(control: &[Bucket], treatment: &[Bucket], how: Resampling) -> Res
         interval: Interval::new(end(0.5 * how.alpha), end(1.0 - 0.5 * how.alpha), 1.0 - how.alpha),
         replicates: values.len() as u64,
         warnings: if few {
-            vec![format!("an arm has fewer than {FEW_BUCKETS} buckets: the interval is rough")]
+            vec![format!(
+                "an arm has fewer than {FEW_BUCKETS} buckets: the interval is rough"
+            )]
         } else {
             Vec::new()
         },
@@ -116,7 +124,9 @@ fn check(control: &[Bucket], treatment: &[Bucket], how: Resampling) -> Result<()
             check_finite(arm, bucket.denominator)?;
         }
     }
-    let draws = how.replicates.saturating_mul((control.len() + treatment.len()) as u64);
+    let draws = how
+        .replicates
+        .saturating_mul((control.len() + treatment.len()) as u64);
     for (what, size, limit) in [
         ("the number of replicates", how.replicates, MAX_REPLICATES),
         ("the number of draws", draws, MAX_DRAWS),
@@ -129,7 +139,9 @@ fn check(control: &[Bucket], treatment: &[Bucket], how: Resampling) -> Result<()
 }
 
 fn resample(buckets: &[Bucket], random: &mut SplitMix) -> (f64, f64) {
-    buckets.iter().fold((0.0, 0.0), |sum, bucket| add(sum, bucket, random.poisson_one()))
+    buckets
+        .iter()
+        .fold((0.0, 0.0), |sum, bucket| add(sum, bucket, random.poisson_one()))
 }
 
 fn add(sum: (f64, f64), bucket: &Bucket, times: f64) -> (f64, f64) {
@@ -203,13 +215,19 @@ mod tests {
         let (control, treatment) = (buckets(400, 1.0), buckets(300, 1.2));
         let answer = poisson(&control, &treatment, how(1)).unwrap();
         let of = |buckets: &[Bucket]| {
-            let means: Vec<f64> = buckets.iter().map(|bucket| bucket.numerator / bucket.denominator).collect();
+            let means: Vec<f64> = buckets
+                .iter()
+                .map(|bucket| bucket.numerator / bucket.denominator)
+                .collect();
             let moments = domain::Moments::from_values(&means);
             moments.variance().unwrap() / moments.n as f64
         };
         let truth = (of(&control) + of(&treatment)).sqrt();
         // Two thousand replicates know a standard error to about 1.6 %; five of those.
-        assert!((answer.standard_error / truth - 1.0).abs() < 0.08, "{answer:?} {truth}");
+        assert!(
+            (answer.standard_error / truth - 1.0).abs() < 0.08,
+            "{answer:?} {truth}"
+        );
         assert!(answer.interval.contains(answer.estimate));
     }
 
@@ -229,6 +247,9 @@ mod tests {
             replicates: 1 << 40,
             ..how(1)
         };
-        assert!(matches!(poisson(&some, &some, many), Err(StatsError::TooLarge { .. })));
+        assert!(matches!(
+            poisson(&some, &some, many),
+            Err(StatsError::TooLarge { .. })
+        ));
     }
 }

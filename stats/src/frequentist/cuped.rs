@@ -45,7 +45,7 @@ pub struct AdjustedMeans {
     pub lift: Option<AdjustedLift>,
 }
 
-/// The adjusted difference over the unadjusted control mean.
+/// The adjusted difference over the size of the unadjusted control mean.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdjustedLift {
     /// The lift.
@@ -71,7 +71,11 @@ impl AdjustedMeans {
 /// # Errors
 /// [`StatsError::TooFewUnits`] below two units in an arm, [`StatsError::NegativeVariance`] for sums that contradict
 /// each other.
-pub fn adjust(control: &JointSample, treatment: &JointSample, slope: Slope) -> Result<AdjustedMeans, StatsError> {
+pub fn adjust(
+    control: &JointSample,
+    treatment: &JointSample,
+    slope: Slope,
+) -> Result<AdjustedMeans, StatsError> {
     for (sample, arm) in [(control, "control"), (treatment, "treatment")] {
         if sample.n() < 2 {
             return Err(too_few(arm, sample.n(), 2));
@@ -85,7 +89,10 @@ pub fn adjust(control: &JointSample, treatment: &JointSample, slope: Slope) -> R
         Slope::Within => (control.cross + treatment.cross, control.y.m2 + treatment.y.m2),
     };
     let theta = if spread > 0.0 { cross / spread } else { 0.0 };
-    let [left, right] = [adjusted_arm(control, &all, theta)?, adjusted_arm(treatment, &all, theta)?];
+    let [left, right] = [
+        adjusted_arm(control, &all, theta)?,
+        adjusted_arm(treatment, &all, theta)?,
+    ];
     let covariate_gap = treatment.y.mean.minus(control.y.mean).to_f64();
     let difference = treatment.x.mean.minus(control.x.mean).to_f64() - theta * covariate_gap;
     let before = mean_variance(&control.x) + mean_variance(&treatment.x);
@@ -128,7 +135,11 @@ fn lift(control: &JointSample, treatment: &JointSample, theta: f64, difference: 
     let variance = |level: f64| {
         // The level is what the treatment's mean is expected at in terms of the control's: its gradient by the control
         // is −level/base² for the outcome and θ/base for the covariate.
-        let factor = if level.abs() > 0.0 { theta * base / level } else { 0.0 };
+        let factor = if level.abs() > 0.0 {
+            theta * base / level
+        } else {
+            0.0
+        };
         let own = if level.abs() > 0.0 {
             control.residual_m2(factor) * (level / base).powi(2)
         } else {
@@ -140,7 +151,7 @@ fn lift(control: &JointSample, treatment: &JointSample, theta: f64, difference: 
     let gap = treatment.y.mean.minus(control.y.mean).to_f64();
     let treated = treatment.x.mean.to_f64();
     Some(AdjustedLift {
-        estimate: difference / base,
+        estimate: difference / base.abs(),
         standard_error: variance(treated - theta * gap).sqrt(),
         standard_error_equal_covariates: variance(treated).sqrt(),
     })
@@ -157,7 +168,12 @@ mod tests {
             sum: pairs.iter().map(value).sum(),
             sum_squares: pairs.iter().map(|pair| value(pair).powi(2)).sum(),
         };
-        JointSample::from_sums(of(|pair| pair.0), of(|pair| pair.1), pairs.iter().map(|(x, y)| x * y).sum()).unwrap()
+        JointSample::from_sums(
+            of(|pair| pair.0),
+            of(|pair| pair.1),
+            pairs.iter().map(|(x, y)| x * y).sum(),
+        )
+        .unwrap()
     }
 
     #[test]

@@ -35,7 +35,11 @@ pub fn tost(contrast: &Contrast, margin: f64, alpha: f64) -> Result<Equivalence,
     check_rate("alpha", 2.0 * alpha)?;
     let p_lower = PValue::from_ln(contrast.ln_p_against(-margin, Alternative::Greater));
     let p_upper = PValue::from_ln(contrast.ln_p_against(margin, Alternative::Less));
-    let p_value = if p_lower.log10 > p_upper.log10 { p_lower } else { p_upper };
+    let p_value = if p_lower.log10 > p_upper.log10 {
+        p_lower
+    } else {
+        p_upper
+    };
     let half = contrast.margin(2.0 * alpha)?;
     Ok(Equivalence {
         t_lower: (contrast.difference + margin) / contrast.standard_error,
@@ -71,9 +75,16 @@ pub fn non_inferiority(
 ) -> Result<NonInferiority, StatsError> {
     check_finite("margin", margin)?;
     if margin < 0.0 || better == Alternative::TwoSided {
-        return Err(StatsError::invalid("margin", "must be at least 0, with one direction that is better"));
+        return Err(StatsError::invalid(
+            "margin",
+            "must be at least 0, with one direction that is better",
+        ));
     }
-    let null = if better == Alternative::Greater { -margin } else { margin };
+    let null = if better == Alternative::Greater {
+        -margin
+    } else {
+        margin
+    };
     let p_value = PValue::from_ln(contrast.ln_p_against(null, better));
     let question = super::contrast::Question {
         alpha,

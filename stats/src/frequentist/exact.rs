@@ -107,12 +107,20 @@ fn mode(urn: &Urn) -> f64 {
 
 /// ln P(X ≥ k): summed outwards from k, or from the smaller other side.
 fn ln_at_least(urn: &Urn, mode: f64, k: f64) -> f64 {
-    if k > mode { walk_out(urn, k, 1.0) } else { ln_1m_exp(walk_out(urn, k - 1.0, -1.0).min(0.0)) }
+    if k > mode {
+        walk_out(urn, k, 1.0)
+    } else {
+        ln_1m_exp(walk_out(urn, k - 1.0, -1.0).min(0.0))
+    }
 }
 
 /// ln P(X ≤ k): summed outwards from k, or from the smaller other side.
 fn ln_at_most(urn: &Urn, mode: f64, k: f64) -> f64 {
-    if k < mode { walk_out(urn, k, -1.0) } else { ln_1m_exp(walk_out(urn, k + 1.0, 1.0).min(0.0)) }
+    if k < mode {
+        walk_out(urn, k, -1.0)
+    } else {
+        ln_1m_exp(walk_out(urn, k + 1.0, 1.0).min(0.0))
+    }
 }
 
 /// ln of the sum of probabilities from `start` outwards, by the ratio of neighbours: about nine standard deviations.
@@ -180,7 +188,9 @@ pub fn unconditional(table: &Table) -> Result<Unconditional, StatsError> {
         });
     }
     let observed = pooled_z(table).abs();
-    let barnard = largest_p(table, |other| pooled_z(other).abs() >= observed * (1.0 - SAME) - 1e-12);
+    let barnard = largest_p(table, |other| {
+        pooled_z(other).abs() >= observed * (1.0 - SAME) - 1e-12
+    });
     let fishers = fisher(table);
     let side = |part: fn(&Fisher) -> f64| {
         let limit = part(&fishers);
@@ -198,7 +208,11 @@ fn pooled_z(table: &Table) -> f64 {
     let (first, second) = (table.control_successes as f64, table.treatment_successes as f64);
     let rate = (first + second) / (left + right);
     let variance = rate * (1.0 - rate) * (1.0 / left + 1.0 / right);
-    if variance > 0.0 { (second / right - first / left) / variance.sqrt() } else { 0.0 }
+    if variance > 0.0 {
+        (second / right - first / left) / variance.sqrt()
+    } else {
+        0.0
+    }
 }
 
 /// The largest chance, over all common success rates, of the tables that `counts` selects.
@@ -222,7 +236,9 @@ fn largest_p(table: &Table, counts: impl Fn(&Table) -> bool) -> f64 {
     }
     let chance = |angle: f64| chance_at(&weights, angle.sin().powi(2));
     let step = std::f64::consts::FRAC_PI_2 / f64::from(RATE_STEPS);
-    let values: Vec<f64> = (0..=RATE_STEPS).map(|index| chance(f64::from(index) * step)).collect();
+    let values: Vec<f64> = (0..=RATE_STEPS)
+        .map(|index| chance(f64::from(index) * step))
+        .collect();
     let mut largest = values.iter().copied().fold(0.0, f64::max);
     // Every peak of the grid that could hold the largest value is looked at closely.
     for index in 1..RATE_STEPS as usize {

@@ -43,7 +43,11 @@ pub fn welch(control: &Sample, treatment: &Sample, question: Question) -> Result
 /// As [`welch`].
 pub fn pooled(control: &Sample, treatment: &Sample, question: Question) -> Result<Estimate, StatsError> {
     let contrast = pooled_contrast(control, treatment)?;
-    Ok(noted(contrast.estimate("pooled_t", question)?, control, treatment))
+    Ok(noted(
+        contrast.estimate("pooled_t", question)?,
+        control,
+        treatment,
+    ))
 }
 
 /// The difference of two means with its standard error, after Welch.
@@ -72,7 +76,11 @@ pub fn pooled_contrast(control: &Sample, treatment: &Sample) -> Result<Contrast,
         df,
         units: sample.n,
     };
-    let contrast = Contrast::welch(arm(left, control), arm(right, treatment), difference(control, treatment))?;
+    let contrast = Contrast::welch(
+        arm(left, control),
+        arm(right, treatment),
+        difference(control, treatment),
+    )?;
     Ok(Contrast { df, ..contrast })
 }
 
@@ -97,9 +105,9 @@ pub fn difference(control: &Sample, treatment: &Sample) -> f64 {
 fn noted(mut answer: Estimate, control: &Sample, treatment: &Sample) -> Estimate {
     answer.assumptions = ASSUMPTIONS;
     if control.n.min(treatment.n) < MANY_UNITS {
-        answer
-            .warnings
-            .push(format!("an arm has fewer than {MANY_UNITS} units: the interval relies on values without long tails"));
+        answer.warnings.push(format!(
+            "an arm has fewer than {MANY_UNITS} units: the interval relies on values without long tails"
+        ));
     }
     if control.ill_conditioned || treatment.ill_conditioned {
         answer
@@ -135,7 +143,10 @@ mod tests {
         let base = welch_contrast(&sample(50, 3.0, 2.0), &sample(70, 4.0, 5.0)).unwrap();
         for scale in [1e-9, 1e3, 1e9] {
             let square = scale * scale;
-            let scaled = welch_contrast(&sample(50, 3.0 * scale, 2.0 * square), &sample(70, 4.0 * scale, 5.0 * square));
+            let scaled = welch_contrast(
+                &sample(50, 3.0 * scale, 2.0 * square),
+                &sample(70, 4.0 * scale, 5.0 * square),
+            );
             let scaled = scaled.unwrap();
             assert!((scaled.df / base.df - 1.0).abs() < 1e-12);
             assert!((scaled.statistic() / base.statistic() - 1.0).abs() < 1e-12);
@@ -144,10 +155,23 @@ mod tests {
 
     #[test]
     fn swapping_arms_turns_the_sign_and_nothing_else() {
-        let forward = welch(&sample(50, 3.0, 2.0), &sample(70, 4.0, 5.0), Question::two_sided(0.1)).unwrap();
-        let backward = welch(&sample(70, 4.0, 5.0), &sample(50, 3.0, 2.0), Question::two_sided(0.1)).unwrap();
+        let forward = welch(
+            &sample(50, 3.0, 2.0),
+            &sample(70, 4.0, 5.0),
+            Question::two_sided(0.1),
+        )
+        .unwrap();
+        let backward = welch(
+            &sample(70, 4.0, 5.0),
+            &sample(50, 3.0, 2.0),
+            Question::two_sided(0.1),
+        )
+        .unwrap();
         assert_eq!(forward.p_value, backward.p_value);
-        assert_eq!(forward.interval.unwrap().lower, backward.interval.unwrap().upper.map(|upper| -upper));
+        assert_eq!(
+            forward.interval.unwrap().lower,
+            backward.interval.unwrap().upper.map(|upper| -upper)
+        );
     }
 
     #[test]

@@ -36,7 +36,8 @@ pub fn intervals(successes: u64, units: u64, alpha: f64) -> Result<ProportionInt
     let (p, level) = (x / n, 1.0 - alpha);
     let more = n + z * z;
     let center = (x + 0.5 * z * z) / more;
-    let wald = |center: f64, n: f64| Interval::around(center, z * (center * (1.0 - center) / n).sqrt(), level);
+    let wald =
+        |center: f64, n: f64| Interval::around(center, z * (center * (1.0 - center) / n).sqrt(), level);
     Ok(ProportionIntervals {
         wilson: wilson(successes, units, alpha)?,
         clopper_pearson: clopper_pearson(successes, units, alpha)?,
@@ -71,8 +72,16 @@ pub fn clopper_pearson(successes: u64, units: u64, alpha: f64) -> Result<Interva
     check(successes, units)?;
     check_rate("alpha", alpha)?;
     let (x, n) = (successes as f64, units as f64);
-    let lower = if successes == 0 { 0.0 } else { beta_quantile(x, n - x + 1.0, 0.5 * alpha).x };
-    let upper = if successes == units { 1.0 } else { beta_isf(x + 1.0, n - x, 0.5 * alpha).x };
+    let lower = if successes == 0 {
+        0.0
+    } else {
+        beta_quantile(x, n - x + 1.0, 0.5 * alpha).x
+    };
+    let upper = if successes == units {
+        1.0
+    } else {
+        beta_isf(x + 1.0, n - x, 0.5 * alpha).x
+    };
     Ok(Interval::new(lower, upper, 1.0 - alpha))
 }
 
@@ -85,8 +94,16 @@ pub fn jeffreys(successes: u64, units: u64, alpha: f64) -> Result<Interval, Stat
     check_rate("alpha", alpha)?;
     let (a, b) = (successes as f64 + 0.5, (units - successes) as f64 + 0.5);
     let end = |share: Share| share.x;
-    let lower = if successes == 0 { 0.0 } else { end(beta_quantile(a, b, 0.5 * alpha)) };
-    let upper = if successes == units { 1.0 } else { end(beta_isf(a, b, 0.5 * alpha)) };
+    let lower = if successes == 0 {
+        0.0
+    } else {
+        end(beta_quantile(a, b, 0.5 * alpha))
+    };
+    let upper = if successes == units {
+        1.0
+    } else {
+        end(beta_isf(a, b, 0.5 * alpha))
+    };
     Ok(Interval::new(lower, upper, 1.0 - alpha))
 }
 

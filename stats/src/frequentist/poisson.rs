@@ -113,7 +113,11 @@ fn ratio_interval(control: EventCount, treatment: EventCount, alpha: f64) -> Int
     let (x, rest) = (treatment.events as f64, control.events as f64);
     let scale = control.exposure / treatment.exposure;
     let ratio = |share: Share| share.x / share.y * scale;
-    let lower = if treatment.events == 0 { 0.0 } else { ratio(beta_quantile(x, rest + 1.0, 0.5 * alpha)) };
+    let lower = if treatment.events == 0 {
+        0.0
+    } else {
+        ratio(beta_quantile(x, rest + 1.0, 0.5 * alpha))
+    };
     let upper = if control.events == 0 {
         f64::INFINITY
     } else {
@@ -133,7 +137,10 @@ mod tests {
     #[test]
     fn a_worked_example_holds() {
         // R: poisson.test(c(25, 10), c(1000, 1000)): p = 0.01667, interval 1.15962 to 5.83271.
-        let tests = compare(arm(10, 1000.0), arm(25, 1000.0), 0.05).unwrap().tests.unwrap();
+        let tests = compare(arm(10, 1000.0), arm(25, 1000.0), 0.05)
+            .unwrap()
+            .tests
+            .unwrap();
         assert!((tests.exact_two_sided - 0.016_673_847_8).abs() < 1e-9);
         assert!((tests.ratio_interval.lower.unwrap() - 1.159_618_97).abs() < 1e-7);
         assert!((tests.ratio_interval.upper.unwrap() - 5.832_713_2).abs() < 1e-6);

@@ -220,7 +220,8 @@ pub fn rate_ratio(table: &Table, alpha: f64) -> Result<RateRatio, StatsError> {
         });
     }
     let ratio = treatment.value / control.value;
-    let noise = z * (control.variance.sqrt() / control.value).hypot(treatment.variance.sqrt() / treatment.value);
+    let noise =
+        z * (control.variance.sqrt() / control.value).hypot(treatment.variance.sqrt() / treatment.value);
     Ok(RateRatio {
         ratio,
         interval: Interval::new(ratio * (-noise).exp(), ratio * noise.exp(), 1.0 - alpha),

@@ -46,8 +46,12 @@ pub fn ranks(n: u64, q: f64, alpha: f64) -> Result<RankInterval, StatsError> {
     let lower = (below >= 1.0).then_some(below as u64);
     let upper = (above <= units).then_some(above as u64);
     let coverage = lower.zip(upper).map(|(low, high)| {
-        let missed_low = discrete::ln_binomial_tails(low as f64 - 1.0, units, share).lower.exp();
-        let missed_high = discrete::ln_binomial_tails(high as f64 - 1.0, units, share).upper.exp();
+        let missed_low = discrete::ln_binomial_tails(low as f64 - 1.0, units, share)
+            .lower
+            .exp();
+        let missed_high = discrete::ln_binomial_tails(high as f64 - 1.0, units, share)
+            .upper
+            .exp();
         1.0 - missed_low - missed_high
     });
     let spread = z * (units * q * share.y).sqrt();
@@ -184,7 +188,9 @@ pub fn contrast(
     units: [u64; 2],
 ) -> Result<Contrast, StatsError> {
     let arm = |estimate: &QuantileEstimate, arm: &'static str, units: u64| {
-        let standard_error = estimate.standard_error.ok_or_else(|| too_few(arm, units, units + 1))?;
+        let standard_error = estimate
+            .standard_error
+            .ok_or_else(|| too_few(arm, units, units + 1))?;
         Ok(ArmValue {
             value: estimate.estimate,
             variance: standard_error * standard_error,
@@ -223,7 +229,10 @@ mod tests {
     fn quantiles_carry_the_unit_along() {
         let values: Vec<f64> = (1..=1000).map(|k| f64::from(k * 7919 % 1009)).collect();
         let scaled: Vec<f64> = values.iter().map(|value| value * 1e-3).collect();
-        let (one, two) = (estimate(&values, 0.9, 0.05).unwrap(), estimate(&scaled, 0.9, 0.05).unwrap());
+        let (one, two) = (
+            estimate(&values, 0.9, 0.05).unwrap(),
+            estimate(&scaled, 0.9, 0.05).unwrap(),
+        );
         assert!((one.estimate * 1e-3 - two.estimate).abs() < 1e-12);
         assert!((one.standard_error.unwrap() * 1e-3 - two.standard_error.unwrap()).abs() < 1e-12);
         assert_eq!(contrast(&one, &one, [1000, 1000]).unwrap().difference, 0.0);

@@ -86,14 +86,19 @@ fn rank_sum(control: &[f64], treatment: &[f64]) -> Ranked {
     values.extend(treatment.iter().map(|value| (*value, true)));
     values.sort_by(|left, right| left.0.partial_cmp(&right.0).unwrap_or(std::cmp::Ordering::Equal));
     let (mut treatment_ranks, mut ties) = (0.0, 0.0);
-    for group in values.chunk_by(|left, right| left.0.partial_cmp(&right.0) == Some(std::cmp::Ordering::Equal)) {
+    for group in
+        values.chunk_by(|left, right| left.0.partial_cmp(&right.0) == Some(std::cmp::Ordering::Equal))
+    {
         let first = (group.as_ptr() as usize - values.as_ptr() as usize) / size_of::<(f64, bool)>();
         let size = group.len() as f64;
         let rank = first as f64 + 0.5 * (size + 1.0);
         treatment_ranks += rank * group.iter().filter(|(_, treated)| *treated).count() as f64;
         ties += size * size * size - size;
     }
-    Ranked { treatment_ranks, ties }
+    Ranked {
+        treatment_ranks,
+        ties,
+    }
 }
 
 /// The exact two-sided p-value: twice the smaller side of the distribution over all orders.
@@ -105,7 +110,9 @@ fn exact(u: f64, left: usize, right: usize) -> f64 {
     let near = pairs - far;
     let counts = orders(left, right, near);
     let ln_total = gamma::ln_choose((left + right) as f64, left as f64);
-    let tail = counts.iter().fold(f64::NEG_INFINITY, |sum, term| ln_add_exp(sum, term.ln()));
+    let tail = counts
+        .iter()
+        .fold(f64::NEG_INFINITY, |sum, term| ln_add_exp(sum, term.ln()));
     (2.0 * (tail - ln_total).exp()).min(1.0)
 }
 

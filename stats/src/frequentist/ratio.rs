@@ -44,7 +44,9 @@ pub fn arm_ratio(sample: &RatioSample, arm: &'static str) -> Result<ArmRatio, St
     let ratio = sample.x.mean.to_f64() / denominator;
     let m2 = sample.residual_m2(ratio);
     if m2 < 0.0 || sample.x.m2 < 0.0 || sample.y.m2 < 0.0 {
-        return Err(StatsError::NegativeVariance { field: arm.to_owned() });
+        return Err(StatsError::NegativeVariance {
+            field: arm.to_owned(),
+        });
     }
     let unit_variance = m2 / (n - 1) as f64 / (denominator * denominator);
     Ok(ArmRatio {

@@ -156,7 +156,13 @@ pub fn default_interval(
         let change = log_delta(control, treatment, difference, alpha)?;
         // The standard error is shown on the scale of the estimate.
         let standard_error = change.standard_error * (1.0 + change.estimate);
-        return Ok((RelativeChange { standard_error, ..change }, "relative_log_delta"));
+        return Ok((
+            RelativeChange {
+                standard_error,
+                ..change
+            },
+            "relative_log_delta",
+        ));
     }
     let (estimate, standard_error) = delta_parts(control, treatment, difference)?;
     match fieller(control, treatment, alpha)?.set {
@@ -190,8 +196,14 @@ mod tests {
         // 1 % to 1.5 % of 10 000: the delta interval is +12.3 % to +87.7 %, not the narrower one without the baseline.
         let (control, treatment) = (arm(0.01, 0.0099 / 1e4), arm(0.015, 0.015 * 0.985 / 1e4));
         let change = delta(control, treatment, 0.005, 0.05).unwrap();
-        assert!((change.interval.lower.unwrap() - 0.123).abs() < 1e-3, "{change:?}");
-        assert!((change.interval.upper.unwrap() - 0.877).abs() < 1e-3, "{change:?}");
+        assert!(
+            (change.interval.lower.unwrap() - 0.123).abs() < 1e-3,
+            "{change:?}"
+        );
+        assert!(
+            (change.interval.upper.unwrap() - 0.877).abs() < 1e-3,
+            "{change:?}"
+        );
     }
 
     #[test]

@@ -65,7 +65,11 @@ impl Sample {
             .to_f64();
         let noise = f64::EPSILON * sums.sum_squares;
         // Below the precision of the centring itself the rest is nothing, not a tiny negative number.
-        let m2 = if m2.abs() <= 1e-28 * sums.sum_squares { 0.0 } else { m2 };
+        let m2 = if m2.abs() <= 1e-28 * sums.sum_squares {
+            0.0
+        } else {
+            m2
+        };
         Ok(Self {
             n: sums.n,
             mean,
@@ -86,7 +90,11 @@ impl Sample {
 
     /// The unbiased variance; 0 for one unit, negative when the sums contradict each other.
     pub fn raw_variance(&self) -> f64 {
-        if self.n < 2 { 0.0 } else { self.m2 / (self.n - 1) as f64 }
+        if self.n < 2 {
+            0.0
+        } else {
+            self.m2 / (self.n - 1) as f64
+        }
     }
 
     /// The unbiased variance.
@@ -100,7 +108,9 @@ impl Sample {
         check_finite(arm, self.mean.to_f64())?;
         check_finite(arm, self.m2)?;
         if self.m2 < 0.0 {
-            return Err(StatsError::NegativeVariance { field: arm.to_owned() });
+            return Err(StatsError::NegativeVariance {
+                field: arm.to_owned(),
+            });
         }
         Ok(self.raw_variance())
     }
@@ -174,7 +184,9 @@ impl Sample {
         let shift = other.mean.minus(self.mean).to_f64();
         Self {
             n: self.n + other.n,
-            mean: self.mean.plus(DoubleDouble::from_f64(shift * (right / (left + right)))),
+            mean: self
+                .mean
+                .plus(DoubleDouble::from_f64(shift * (right / (left + right)))),
             m2: self.m2 + other.m2 + shift * shift * (left * right / (left + right)),
             ill_conditioned: self.ill_conditioned || other.ill_conditioned,
         }
@@ -212,6 +224,9 @@ mod tests {
             sum_squares: 9.0,
         };
         let sample = Sample::from_sums(sums).unwrap();
-        assert!(matches!(sample.variance("control"), Err(StatsError::NegativeVariance { .. })));
+        assert!(matches!(
+            sample.variance("control"),
+            Err(StatsError::NegativeVariance { .. })
+        ));
     }
 }

@@ -37,11 +37,22 @@ fn interval(table: &Table, alpha: f64, correction: f64) -> Result<Interval, Stat
         if distance(outermost) <= 0.0 || (outermost - estimate).abs() < f64::EPSILON {
             return Ok(outermost);
         }
-        brent("the score interval", Bracket::new(estimate, outermost), 0.0, distance)
+        brent(
+            "the score interval",
+            Bracket::new(estimate, outermost),
+            0.0,
+            distance,
+        )
     };
     let nearly = 1.0 - f64::EPSILON;
     let [lower, upper] = [end(-nearly)?, end(nearly)?];
-    let round = |value: f64| if value.abs() >= nearly { value.signum() } else { value };
+    let round = |value: f64| {
+        if value.abs() >= nearly {
+            value.signum()
+        } else {
+            value
+        }
+    };
     Ok(Interval::new(round(lower), round(upper), 1.0 - alpha))
 }
 
@@ -70,10 +81,17 @@ fn constrained_rate(table: &Table, difference: f64) -> f64 {
     // A term without successes, or without failures, is left out where it would be 0/0 at the end.
     let part = |count: f64, at: f64, power: i32| if count > 0.0 { count / at.powi(power) } else { 0.0 };
     newton_monotone(Bracket::new(low, high), start, |rate| {
-        let (other, rest, other_rest) = (rate + difference, 1.0 - rate, 1.0 - rate - difference);
+        // At the ends of the range rounding must not make a share negative.
+        let [rate, other] = [rate, rate + difference].map(|share| share.clamp(0.0, 1.0));
+        let (rest, other_rest) = (1.0 - rate, (1.0 - rate - difference).clamp(0.0, 1.0));
         Slope {
-            value: part(n0 - x0, rest, 1) + part(n1 - x1, other_rest, 1) - part(x0, rate, 1) - part(x1, other, 1),
-            slope: part(n0 - x0, rest, 2) + part(n1 - x1, other_rest, 2) + part(x0, rate, 2) + part(x1, other, 2),
+            value: part(n0 - x0, rest, 1) + part(n1 - x1, other_rest, 1)
+                - part(x0, rate, 1)
+                - part(x1, other, 1),
+            slope: part(n0 - x0, rest, 2)
+                + part(n1 - x1, other_rest, 2)
+                + part(x0, rate, 2)
+                + part(x1, other, 2),
         }
     })
     .clamp(low, high)

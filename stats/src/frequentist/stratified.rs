@@ -31,17 +31,26 @@ pub fn contrast(strata: &[Stratum]) -> Result<Contrast, StatsError> {
     }
     let known = strata.iter().filter(|stratum| stratum.weight.is_some()).count();
     if known != 0 && known != strata.len() {
-        return Err(StatsError::invalid("weight", "must be given for every stratum or for none"));
+        return Err(StatsError::invalid(
+            "weight",
+            "must be given for every stratum or for none",
+        ));
     }
     let units = |stratum: &Stratum| (stratum.control.n + stratum.treatment.n) as f64;
     let total_units: f64 = strata.iter().map(units).sum();
     let mut weights = Vec::with_capacity(strata.len());
     for stratum in strata {
-        weights.push(check_not_negative("weight", stratum.weight.unwrap_or_else(|| units(stratum)))?);
+        weights.push(check_not_negative(
+            "weight",
+            stratum.weight.unwrap_or_else(|| units(stratum)),
+        )?);
     }
     let total: f64 = weights.iter().sum();
     if !(total > 0.0) {
-        return Err(StatsError::invalid("weight", "must be above 0 for at least one stratum"));
+        return Err(StatsError::invalid(
+            "weight",
+            "must be above 0 for at least one stratum",
+        ));
     }
     let (mut estimate, mut parts) = (0.0, Vec::with_capacity(2 * strata.len()));
     let mut effects = Vec::with_capacity(strata.len());
@@ -59,9 +68,15 @@ pub fn contrast(strata: &[Stratum]) -> Result<Contrast, StatsError> {
         }
     }
     let within: f64 = parts.iter().map(|(variance, _)| variance).sum();
-    let spread: f64 = effects.iter().map(|(share, effect)| share * (effect - estimate).powi(2)).sum();
+    let spread: f64 = effects
+        .iter()
+        .map(|(share, effect)| share * (effect - estimate).powi(2))
+        .sum();
     let between = if known == 0 { spread / total_units } else { 0.0 };
-    let squares: f64 = parts.iter().map(|(variance, df)| (variance / within).powi(2) / df).sum();
+    let squares: f64 = parts
+        .iter()
+        .map(|(variance, df)| (variance / within).powi(2) / df)
+        .sum();
     let arm = |variance: f64, n: u64| ArmValue {
         value: 0.0,
         variance,
@@ -72,7 +87,11 @@ pub fn contrast(strata: &[Stratum]) -> Result<Contrast, StatsError> {
     let left = arm(within + between, sum(|stratum| stratum.control.n));
     let contrast = Contrast::welch(left, arm(0.0, sum(|stratum| stratum.treatment.n)), estimate)?;
     Ok(Contrast {
-        df: if squares > 0.0 { 1.0 / squares } else { f64::INFINITY },
+        df: if squares > 0.0 {
+            1.0 / squares
+        } else {
+            f64::INFINITY
+        },
         ..contrast
     })
 }
@@ -93,7 +112,10 @@ mod tests {
     #[test]
     fn one_stratum_is_welchs_test() {
         let one = stratum((50, 1.0), (70, 1.5), Some(1.0));
-        let (left, right) = (contrast(&[one]).unwrap(), welch_contrast(&one.control, &one.treatment).unwrap());
+        let (left, right) = (
+            contrast(&[one]).unwrap(),
+            welch_contrast(&one.control, &one.treatment).unwrap(),
+        );
         assert!((left.standard_error - right.standard_error).abs() < 1e-15);
         assert!((left.df - right.df).abs() < 1e-9);
     }
@@ -101,7 +123,10 @@ mod tests {
     #[test]
     fn an_imbalance_between_strata_is_no_effect() {
         // Rich users are mostly in the treatment; within strata nothing differs.
-        let strata = [stratum((900, 1.0), (100, 1.0), None), stratum((100, 10.0), (900, 10.0), None)];
+        let strata = [
+            stratum((900, 1.0), (100, 1.0), None),
+            stratum((100, 10.0), (900, 10.0), None),
+        ];
         let answer = contrast(&strata).unwrap();
         assert!(answer.difference.abs() < 1e-12);
         assert!(answer.standard_error < 0.1);
@@ -109,7 +134,10 @@ mod tests {
 
     #[test]
     fn half_given_weights_are_refused() {
-        let strata = [stratum((10, 1.0), (10, 1.0), None), stratum((10, 1.0), (10, 1.0), Some(1.0))];
+        let strata = [
+            stratum((10, 1.0), (10, 1.0), None),
+            stratum((10, 1.0), (10, 1.0), Some(1.0)),
+        ];
         assert!(contrast(&strata).is_err() && contrast(&[]).is_err());
     }
 }

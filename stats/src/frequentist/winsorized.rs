@@ -34,7 +34,10 @@ pub struct Capped {
 /// [`StatsError::TooFewUnits`] without a value, or an input error.
 pub fn caps_at(control: &[f64], treatment: &[f64], lower_q: f64, upper_q: f64) -> Result<Caps, StatsError> {
     if !(0.0..=1.0).contains(&lower_q) || !(0.0..=1.0).contains(&upper_q) || lower_q >= upper_q {
-        return Err(StatsError::invalid("upper_quantile", "must lie above the lower one, both between 0 and 1"));
+        return Err(StatsError::invalid(
+            "upper_quantile",
+            "must lie above the lower one, both between 0 and 1",
+        ));
     }
     let mut all: Vec<f64> = control.iter().chain(treatment).copied().collect();
     if all.is_empty() {
@@ -45,8 +48,16 @@ pub fn caps_at(control: &[f64], treatment: &[f64], lower_q: f64, upper_q: f64) -
     }
     all.sort_by(f64::total_cmp);
     Ok(Caps {
-        lower: if lower_q > 0.0 { of_sorted(&all, lower_q) } else { None },
-        upper: if upper_q < 1.0 { of_sorted(&all, upper_q) } else { None },
+        lower: if lower_q > 0.0 {
+            of_sorted(&all, lower_q)
+        } else {
+            None
+        },
+        upper: if upper_q < 1.0 {
+            of_sorted(&all, upper_q)
+        } else {
+            None
+        },
     })
 }
 
@@ -55,7 +66,10 @@ pub fn caps_at(control: &[f64], treatment: &[f64], lower_q: f64, upper_q: f64) -
 /// # Errors
 /// An input error for a value that is not a finite number or caps in the wrong order.
 pub fn cap(values: &[f64], caps: Caps) -> Result<Capped, StatsError> {
-    let (low, high) = (caps.lower.unwrap_or(f64::NEG_INFINITY), caps.upper.unwrap_or(f64::INFINITY));
+    let (low, high) = (
+        caps.lower.unwrap_or(f64::NEG_INFINITY),
+        caps.upper.unwrap_or(f64::INFINITY),
+    );
     if low.is_nan() || high.is_nan() || low > high {
         return Err(StatsError::invalid("upper", "must not lie below the lower cap"));
     }
@@ -82,7 +96,13 @@ mod tests {
         let mut treatment = control.clone();
         treatment[0] = 1e9;
         let caps = caps_at(&control, &treatment, 0.0, 0.999).unwrap();
-        assert_eq!(caps, Caps { lower: None, upper: Some(499.0) });
+        assert_eq!(
+            caps,
+            Caps {
+                lower: None,
+                upper: Some(499.0)
+            }
+        );
         let capped = cap(&treatment, caps).unwrap();
         assert_eq!(capped.moved, 1);
         assert!(capped.sample.mean.to_f64() < 252.0);

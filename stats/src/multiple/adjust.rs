@@ -182,7 +182,10 @@ mod tests {
     #[test]
     fn published_examples_hold() {
         // Holm's worked example, and R's p.adjust on five p-values.
-        assert!(close(&holm(&[0.01, 0.04, 0.03, 0.005]).unwrap(), &[0.03, 0.06, 0.06, 0.02]));
+        assert!(close(
+            &holm(&[0.01, 0.04, 0.03, 0.005]).unwrap(),
+            &[0.03, 0.06, 0.06, 0.02]
+        ));
         let p = [0.01, 0.02, 0.03, 0.04, 0.05];
         assert!(close(&hommel(&p).unwrap(), &[0.05; 5]));
         assert!(close(&hochberg(&p).unwrap(), &[0.05; 5]));

@@ -70,7 +70,10 @@ pub fn test(
     if variance.is_nan() || variance <= 0.0 {
         return Err(StatsError::ZeroVariance);
     }
-    let loadings: Vec<f64> = treatments.iter().map(|treatment| loading(control.n, treatment.n)).collect();
+    let loadings: Vec<f64> = treatments
+        .iter()
+        .map(|treatment| loading(control.n, treatment.n))
+        .collect();
     let family = Family {
         loadings: &loadings,
         df,
@@ -175,7 +178,11 @@ impl Family<'_> {
                 });
             }
         }
-        let low = if self.alternative == Alternative::TwoSided { 0.0 } else { -high };
+        let low = if self.alternative == Alternative::TwoSided {
+            0.0
+        } else {
+            -high
+        };
         brent("the critical value", Bracket::new(low, high), 1e-11, |c| {
             self.exceedance(c).max(f64::MIN_POSITIVE).ln() - ln_alpha
         })
@@ -214,7 +221,11 @@ impl Family<'_> {
         let mut last = (f64::NAN, 0.0);
         for loading in self.loadings {
             // Arms of equal size share one tail, which is most of the work.
-            let tail = if loading.to_bits() == last.0.to_bits() { last.1 } else { self.tail(limit, z, *loading) };
+            let tail = if loading.to_bits() == last.0.to_bits() {
+                last.1
+            } else {
+                self.tail(limit, z, *loading)
+            };
             last = (*loading, tail);
             largest = largest.max(tail);
             ln_none += (-tail).ln_1p();
@@ -254,7 +265,10 @@ mod tests {
     #[test]
     fn interval_and_p_value_agree_and_order_does_not_matter() {
         let control = Sample::from_variance(40, 10.0, 4.0);
-        let arms = [Sample::from_variance(30, 11.3, 3.0), Sample::from_variance(50, 10.1, 5.0)];
+        let arms = [
+            Sample::from_variance(30, 11.3, 3.0),
+            Sample::from_variance(50, 10.1, 5.0),
+        ];
         let answer = test(&control, &arms, 0.05, Alternative::TwoSided).unwrap();
         for comparison in &answer.comparisons {
             assert_eq!(comparison.p_value < 0.05, !comparison.interval.contains(0.0));
@@ -272,6 +286,10 @@ mod tests {
             alternative: Alternative::TwoSided,
         };
         let truth = crate::special::student_t::two_sided(12.0, 200.0);
-        assert!((family.p_value(12.0) / truth - 1.0).abs() < 1e-6, "{:e} {truth:e}", family.p_value(12.0));
+        assert!(
+            (family.p_value(12.0) / truth - 1.0).abs() < 1e-6,
+            "{:e} {truth:e}",
+            family.p_value(12.0)
+        );
     }
 }

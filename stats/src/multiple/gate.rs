@@ -37,7 +37,12 @@ pub struct SharedAlpha {
 ///
 /// # Errors
 /// When alpha or the share do not lie between 0 and 1.
-pub fn tiers(alpha: f64, primary_share: f64, primary: u64, secondary: u64) -> Result<SharedAlpha, StatsError> {
+pub fn tiers(
+    alpha: f64,
+    primary_share: f64,
+    primary: u64,
+    secondary: u64,
+) -> Result<SharedAlpha, StatsError> {
     check_rate("alpha", alpha)?;
     if !(0.0..=1.0).contains(&primary_share) {
         return Err(StatsError::invalid("primary_share", "must lie between 0 and 1"));
@@ -64,7 +69,12 @@ pub struct DecisionRule {
 ///
 /// # Errors
 /// When alpha or beta do not lie between 0 and 1.
-pub fn decision_rule(alpha: f64, beta: f64, successes: u64, guardrails: u64) -> Result<DecisionRule, StatsError> {
+pub fn decision_rule(
+    alpha: f64,
+    beta: f64,
+    successes: u64,
+    guardrails: u64,
+) -> Result<DecisionRule, StatsError> {
     check_rate("alpha", alpha)?;
     check_rate("beta", beta)?;
     Ok(DecisionRule {

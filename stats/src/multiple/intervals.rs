@@ -56,7 +56,11 @@ pub fn benjamini_hochberg_alphas(p_values: &[f64], alpha: f64) -> Result<Vec<f64
         .unwrap_or(0);
     let mut alphas = vec![0.0; p_values.len()];
     for (rank, index) in order.into_iter().enumerate() {
-        let counted = if rank < discoveries { discoveries } else { discoveries + 1 };
+        let counted = if rank < discoveries {
+            discoveries
+        } else {
+            discoveries + 1
+        };
         alphas[index] = alpha * counted as f64 / m;
     }
     Ok(alphas)

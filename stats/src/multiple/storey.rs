@@ -26,7 +26,11 @@ pub fn q_values(p_values: &[f64], lambda: f64) -> Result<QValues, StatsError> {
     check_rate("lambda", lambda)?;
     let m = p_values.len() as f64;
     let above = p_values.iter().filter(|p| **p >= lambda).count() as f64;
-    let pi0 = if m > 0.0 { (above / (m * (1.0 - lambda))).min(1.0) } else { 1.0 };
+    let pi0 = if m > 0.0 {
+        (above / (m * (1.0 - lambda))).min(1.0)
+    } else {
+        1.0
+    };
     let mut q = vec![0.0; p_values.len()];
     let mut so_far: f64 = 1.0;
     for (rank, index) in ascending(p_values).into_iter().enumerate().rev() {
@@ -43,8 +47,8 @@ mod tests {
     #[test]
     fn benjamini_and_hochbergs_fifteen_get_sharper() {
         let p = [
-            0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.324, 0.4262, 0.5719, 0.6528, 0.759,
-            1.0,
+            0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.324, 0.4262, 0.5719,
+            0.6528, 0.759, 1.0,
         ];
         let answer = q_values(&p, 0.5).unwrap();
         assert!((answer.pi0 - 8.0 / 15.0).abs() < 1e-12);

@@ -211,7 +211,10 @@ mod tests {
     use super::*;
 
     fn close(value: f64, truth: f64, tolerance: f64) {
-        assert!((value - truth).abs() <= tolerance * truth.abs(), "{value:e} is not {truth:e}");
+        assert!(
+            (value - truth).abs() <= tolerance * truth.abs(),
+            "{value:e} is not {truth:e}"
+        );
     }
 
     #[test]
@@ -225,7 +228,14 @@ mod tests {
 
     #[test]
     fn quantiles_invert_tails() {
-        for (a, b) in [(0.1, 0.5), (0.5, 0.5), (1.0, 1.0), (5e3, 3e5), (1e7, 2e7), (3.0, 1e9)] {
+        for (a, b) in [
+            (0.1, 0.5),
+            (0.5, 0.5),
+            (1.0, 1.0),
+            (5e3, 3e5),
+            (1e7, 2e7),
+            (3.0, 1e9),
+        ] {
             for p in [1e-12, 0.025, 0.5, 0.975] {
                 let share = beta_quantile(a, b, p);
                 close(ln_beta_tails(a, b, share).lower.exp(), p, 1e-9);

@@ -25,7 +25,11 @@ pub fn ln_binomial_pmf(k: f64, n: f64, share: Share) -> f64 {
 
 /// The logarithm of a share, from its complement where that is the smaller.
 fn ln_share(share: Share) -> f64 {
-    if share.y < 0.5 { (-share.y).ln_1p() } else { share.x.ln() }
+    if share.y < 0.5 {
+        (-share.y).ln_1p()
+    } else {
+        share.x.ln()
+    }
 }
 
 /// ln P(X ≤ k) and ln P(X > k) of n trials.

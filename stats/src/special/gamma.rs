@@ -105,8 +105,12 @@ pub fn ln_choose(n: f64, k: f64) -> f64 {
         return product.ln();
     }
     let rest = n - k;
-    let log_terms = -k * (k / n).ln() - rest * (-k / n).ln_1p() + 0.5 * (n / (k * rest)).ln() - HALF_LN_TWO_PI;
-    log_terms + stirling_error(n + 1.0) + shift(n) - stirling_error(k + 1.0) - shift(k) - stirling_error(rest + 1.0)
+    let log_terms =
+        -k * (k / n).ln() - rest * (-k / n).ln_1p() + 0.5 * (n / (k * rest)).ln() - HALF_LN_TWO_PI;
+    log_terms + stirling_error(n + 1.0) + shift(n)
+        - stirling_error(k + 1.0)
+        - shift(k)
+        - stirling_error(rest + 1.0)
         - shift(rest)
 }
 
@@ -252,7 +256,10 @@ mod tests {
     use super::*;
 
     fn close(value: f64, truth: f64, tolerance: f64) {
-        assert!((value - truth).abs() <= tolerance * truth.abs(), "{value:e} is not {truth:e}");
+        assert!(
+            (value - truth).abs() <= tolerance * truth.abs(),
+            "{value:e} is not {truth:e}"
+        );
     }
 
     #[test]

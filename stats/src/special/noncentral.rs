@@ -15,9 +15,7 @@ pub fn ln_chi_scale_pdf(s: f64, df: f64) -> f64 {
     // df·(ln s − (s² − 1)/2) = df·[ln(1 + e) − e − e²/2] with e = s − 1: all large terms cancel by hand.
     let e = s - 1.0;
     let body = df * (ln_1p_minus(e) - 0.5 * e * e);
-    body - s.ln() + 0.5 * df.ln() + 0.5 * std::f64::consts::LN_2
-        - HALF_LN_TWO_PI
-        - stirling_error(0.5 * df)
+    body - s.ln() + 0.5 * df.ln() + 0.5 * std::f64::consts::LN_2 - HALF_LN_TWO_PI - stirling_error(0.5 * df)
 }
 
 /// The mean of `function` over S = √(χ²/df), with panels refined around `kinks`.
@@ -48,7 +46,10 @@ pub fn t_sf(t: f64, df: f64, noncentrality: f64) -> f64 {
     if df > 1e12 {
         return normal::sf(t - noncentrality);
     }
-    mean_over_scale(df, &kinks(t, noncentrality), |s| normal::sf(t.mul_add(s, -noncentrality))).clamp(0.0, 1.0)
+    mean_over_scale(df, &kinks(t, noncentrality), |s| {
+        normal::sf(t.mul_add(s, -noncentrality))
+    })
+    .clamp(0.0, 1.0)
 }
 
 /// Where the integrand turns from 0 to 1: around s = δ/t, over a width of a few 1/t.

@@ -167,7 +167,10 @@ pub fn isf(p: f64) -> f64 {
         return f64::INFINITY;
     }
     let ln_p = p.ln();
-    isf_of_ln(ln_p, isf_of_ln(ln_p, std::f64::consts::SQRT_2 * erfc_inv(2.0 * p)))
+    isf_of_ln(
+        ln_p,
+        isf_of_ln(ln_p, std::f64::consts::SQRT_2 * erfc_inv(2.0 * p)),
+    )
 }
 
 /// The z that ln P(Z > z) = `ln_p` holds for, also where the probability itself is below the smallest `f64`.
@@ -223,7 +226,11 @@ mod tests {
             (-9.0, -1.128_588_405_953_840_6e-19),
         ];
         for (z, truth) in cases {
-            assert!((ln_sf(z) / truth - 1.0).abs() < 2e-15, "{z} {:e} {truth:e}", ln_sf(z));
+            assert!(
+                (ln_sf(z) / truth - 1.0).abs() < 2e-15,
+                "{z} {:e} {truth:e}",
+                ln_sf(z)
+            );
         }
     }
 

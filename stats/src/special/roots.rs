@@ -108,7 +108,11 @@ pub fn brent(
             None => (middle, middle),
         };
         (a, fa) = (b, fb);
-        b += if width.abs() > enough { width } else { enough.copysign(middle) };
+        b += if width.abs() > enough {
+            width
+        } else {
+            enough.copysign(middle)
+        };
         fb = function(b);
     }
     Err(StatsError::NotConverged { what })

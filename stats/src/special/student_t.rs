@@ -32,7 +32,8 @@ pub fn ln_two_sided(t: f64, df: f64) -> f64 {
     if share.x <= 0.0 {
         // So far out that t² is infinite: the tail is a power of t, whose factor is the distribution's own.
         let a = 0.5 * df;
-        return ln_beta_terms(a, 0.5, Share { x: 0.5, y: 0.5 }) + (a + 0.5) * std::f64::consts::LN_2 - a.ln()
+        return ln_beta_terms(a, 0.5, Share { x: 0.5, y: 0.5 }) + (a + 0.5) * std::f64::consts::LN_2
+            - a.ln()
             - df * scale;
     }
     ln_beta_tails(0.5 * df, 0.5, share).lower
@@ -142,7 +143,11 @@ mod tests {
             (2.0, 3.5, 0.063_069_261_287_956_77),
         ];
         for (t, df, truth) in &cases {
-            assert!((sf(*t, *df) / truth - 1.0).abs() < 1e-13, "{t} {df} {:e}", sf(*t, *df));
+            assert!(
+                (sf(*t, *df) / truth - 1.0).abs() < 1e-13,
+                "{t} {df} {:e}",
+                sf(*t, *df)
+            );
         }
         let far = ln_sf(40.0, 1e9) * std::f64::consts::LOG10_E;
         assert!((far + 349.436_728_163_846_63).abs() < 1e-10, "{far}");

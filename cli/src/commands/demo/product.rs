@@ -31,7 +31,6 @@ pub struct Product {
     visits_per_second: u32,
     first_user: u32,
     visits: u32,
-    records_sent: u64,
 }
 
 impl Product {
@@ -48,10 +47,21 @@ impl Product {
             conversion_effect: 0.0,
             error_effect: 4.0,
         });
-        let simulation = Simulation { experiments, conversion_rate: 0.1, error_rate: 0.02, crossover_share: 0.0, seed };
+        let simulation = Simulation {
+            experiments,
+            conversion_rate: 0.1,
+            error_rate: 0.02,
+            crossover_share: 0.0,
+            seed,
+        };
         simulation.check()?;
         // Users of different seeds are different users; the low half of the seed is what differs between two runs.
-        Ok(Self { simulation, visits_per_second, first_user: seed as u32, visits: 0, records_sent: 0 })
+        Ok(Self {
+            simulation,
+            visits_per_second,
+            first_user: seed as u32,
+            visits: 0,
+        })
     }
 
     /// The seed.
@@ -74,11 +84,6 @@ impl Product {
         &self.simulation.experiments[1].key
     }
 
-    /// Records that the platform took.
-    pub fn records_sent(&self) -> u64 {
-        self.records_sent
-    }
-
     /// Visits and sends until it is dropped.
     pub async fn run(&mut self, platform: &Platform) -> anyhow::Result<()> {
         let started = Instant::now();
@@ -88,7 +93,9 @@ impl Product {
             ticks.tick().await;
             let due = started.elapsed().as_secs_f64() * f64::from(self.visits_per_second);
             // After a pause, a second's visits at most: the rest did not come.
-            let count = (due as u32).saturating_sub(self.visits).min(self.visits_per_second);
+            let count = (due as u32)
+                .saturating_sub(self.visits)
+                .min(self.visits_per_second);
             if count > 0 {
                 let now = (platform.now)();
                 let body = self.visit(count, &platform.ruleset, now);
@@ -128,7 +135,7 @@ impl Product {
         }
     }
 
-    async fn send(&mut self, platform: &Platform, body: Bytes) -> anyhow::Result<()> {
+    async fn send(&self, platform: &Platform, body: Bytes) -> anyhow::Result<()> {
         loop {
             let request = CollectRequest {
                 content_type: Some("application/x-ndjson"),
@@ -137,11 +144,10 @@ impl Product {
                 received_at: (platform.now)(),
             };
             match platform.collector.collect(request).await {
-                Ok(report) => {
-                    self.records_sent += report.received;
-                    return Ok(());
-                }
-                Err(CollectError::Busy { retry_after_seconds, .. }) => {
+                Ok(_) => return Ok(()),
+                Err(CollectError::Busy {
+                    retry_after_seconds, ..
+                }) => {
                     tokio::time::sleep(Duration::from_secs(u64::from(retry_after_seconds))).await;
                 }
                 Err(error) => return Err(error).context("the simulated product cannot send its events"),

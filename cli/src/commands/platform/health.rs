@@ -30,7 +30,6 @@ struct State {
     /// The last moment at which nothing waited for a commit, or something was committed.
     on_time_at: Timestamp,
     epoch: i64,
-    held_bytes: u64,
 }
 
 /// The engine's state, shared between the engine and those who ask.
@@ -40,7 +39,11 @@ pub struct EngineHealth(Arc<Mutex<State>>);
 impl EngineHealth {
     /// An engine that is about to restore its state.
     pub fn new(now: Timestamp) -> Self {
-        Self(Arc::new(Mutex::new(State { doing: Doing::Restoring, on_time_at: now, epoch: 0, held_bytes: 0 })))
+        Self(Arc::new(Mutex::new(State {
+            doing: Doing::Restoring,
+            on_time_at: now,
+            epoch: 0,
+        })))
     }
 
     /// Says what the engine is doing.
@@ -49,16 +52,25 @@ impl EngineHealth {
     }
 
     fn engine_check(&self) -> HealthCheck {
-        let doing = self.0.lock().unwrap_or_else(PoisonError::into_inner).doing.clone();
+        let doing = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .doing
+            .clone();
         match doing {
             Doing::Running => check("engine", HealthStatus::Healthy, None),
-            Doing::Restoring => {
-                check("engine", HealthStatus::Degraded, Some("it restores its state; results are those of the last commit"))
-            }
+            Doing::Restoring => check(
+                "engine",
+                HealthStatus::Degraded,
+                Some("it restores its state; results are those of the last commit"),
+            ),
             // Events are still taken and kept; what is behind is what is seen of them.
-            Doing::Waiting(why) => {
-                check("engine", HealthStatus::Degraded, Some(&format!("it failed and will try again: {why}")))
-            }
+            Doing::Waiting(why) => check(
+                "engine",
+                HealthStatus::Degraded,
+                Some(&format!("it failed and will try again: {why}")),
+            ),
         }
     }
 
@@ -68,7 +80,7 @@ impl EngineHealth {
         if held_bytes == 0 || epoch != state.epoch {
             state.on_time_at = now;
         }
-        (state.epoch, state.held_bytes) = (epoch, held_bytes);
+        state.epoch = epoch;
         let waited = now.0.saturating_sub(state.on_time_at.0) / MICROS_PER_SECOND;
         if waited > COMMIT_OVERDUE_SECONDS {
             let detail = format!("{held_bytes} bytes of events wait for a commit since {waited} seconds");
@@ -79,7 +91,11 @@ impl EngineHealth {
 }
 
 fn check(name: &str, status: HealthStatus, detail: Option<&str>) -> HealthCheck {
-    HealthCheck { name: name.to_owned(), status, detail: detail.map(str::to_owned) }
+    HealthCheck {
+        name: name.to_owned(),
+        status,
+        detail: detail.map(str::to_owned),
+    }
 }
 
 fn log_check(log: &EmbeddedLog, max_held_bytes: u64) -> HealthCheck {
@@ -89,7 +105,9 @@ fn log_check(log: &EmbeddedLog, max_held_bytes: u64) -> HealthCheck {
     }
     let held_bytes = log.held_bytes();
     if held_bytes > max_held_bytes / 5 * 4 {
-        let detail = format!("{held_bytes} of {max_held_bytes} bytes are held; events will be refused when it is full");
+        let detail = format!(
+            "{held_bytes} of {max_held_bytes} bytes are held; events will be refused when it is full"
+        );
         return check("log", HealthStatus::Degraded, Some(&detail));
     }
     check("log", HealthStatus::Healthy, None)
@@ -105,6 +123,10 @@ pub fn source(
 ) -> HealthSource {
     Arc::new(move || {
         let epoch = views.borrow().epoch;
-        vec![log_check(&log, max_held_bytes), engine.engine_check(), engine.lake_check(&log, epoch, now())]
+        vec![
+            log_check(&log, max_held_bytes),
+            engine.engine_check(),
+            engine.lake_check(&log, epoch, now()),
+        ]
     })
 }

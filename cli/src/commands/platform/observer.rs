@@ -63,7 +63,11 @@ impl Observer {
     }
 
     async fn record_discovered(&self, view: &LiveView) -> Result<(), ControlError> {
-        let shape: Shape = view.experiments.iter().map(|(key, summary)| (key.clone(), shape_of(summary))).collect();
+        let shape: Shape = view
+            .experiments
+            .iter()
+            .map(|(key, summary)| (key.clone(), shape_of(summary)))
+            .collect();
         if shape == *self.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
             return Ok(());
         }
@@ -84,13 +88,6 @@ impl Observer {
         // The decision is durable; a ruleset that cannot be read now is read by the task that follows the store.
         self.ruleset.refresh_logged(&self.store).await;
         for record in records {
-            tracing::warn!(
-                flag = %record.flag,
-                safe_variation = %record.safe_variation,
-                epoch = record.epoch,
-                reason = %record.reason,
-                "a guardrail rolled a flag back"
-            );
             // Nobody listening is no fault: the record is in the store.
             drop(self.rollbacks.send(Arc::new(record)));
         }
@@ -100,7 +97,10 @@ impl Observer {
 
 #[async_trait]
 impl CommitObserver for Observer {
-    async fn committed(&self, outcome: CommitOutcome) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn committed(
+        &self,
+        outcome: CommitOutcome,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         // Decisions first: a harmful flag is off before anything else is seen to.
         self.decide(&outcome).await?;
         self.views.send_replace(Arc::new(results_view(&outcome.view)));
@@ -110,7 +110,10 @@ impl CommitObserver for Observer {
 }
 
 fn shape_of(summary: &ExperimentSummary) -> (usize, usize) {
-    (summary.arms.len(), summary.arms.iter().map(|arm| arm.metrics.len()).sum())
+    (
+        summary.arms.len(),
+        summary.arms.iter().map(|arm| arm.metrics.len()).sum(),
+    )
 }
 
 fn results_view(view: &LiveView) -> ResultsView {
@@ -118,7 +121,9 @@ fn results_view(view: &LiveView) -> ResultsView {
     ResultsView {
         epoch: view.epoch,
         as_of: view.as_of,
-        experiments: experiments.map(|(key, summary)| (key.clone(), Arc::new(summary.clone()))).collect(),
+        experiments: experiments
+            .map(|(key, summary)| (key.clone(), Arc::new(summary.clone())))
+            .collect(),
         counters: counters(view.counters),
     }
 }

@@ -57,7 +57,9 @@ impl Supervisor {
         while !stop.is_cancelled() {
             self.health.set(Doing::Restoring);
             let started = Instant::now();
-            let Err(error) = Box::pin(self.run_once(&stop)).await else { continue };
+            let Err(error) = Box::pin(self.run_once(&stop)).await else {
+                continue;
+            };
             // The alternate form tells the causes too.
             let why = format!("{error:#}");
             tracing::error!(error = %why, retry_seconds = wait.as_secs(), "the pipeline failed and is opened again");
@@ -77,12 +79,26 @@ impl Supervisor {
     /// Runs one pipeline until `stop`, a failure, or a new plan.
     async fn run_once(&self, stop: &CancellationToken) -> anyhow::Result<()> {
         let changes = self.store.subscribe();
-        let plan = self.store.measurement_plan().await.context("cannot read what to measure")?;
+        let plan = self
+            .store
+            .measurement_plan()
+            .await
+            .context("cannot read what to measure")?;
         let observer = Arc::clone(&self.observer);
-        let pipeline = Pipeline::open(self.root.clone(), plan.clone(), self.pipeline_settings(), observer);
+        let pipeline = Pipeline::open(
+            self.root.clone(),
+            plan.clone(),
+            self.pipeline_settings(),
+            observer,
+        );
         let pipeline = Box::pin(pipeline).await.context("cannot open the pipeline")?;
-        if let Some(Position::Offset(committed)) = pipeline.positions().get(&PartitionId(LOG_PARTITION.into())) {
-            self.log.advance(*committed).await.context("cannot take up the embedded log")?;
+        if let Some(Position::Offset(committed)) =
+            pipeline.positions().get(&PartitionId(LOG_PARTITION.into()))
+        {
+            self.log
+                .advance(*committed)
+                .await
+                .context("cannot take up the embedded log")?;
         }
         self.aligned.send_replace(true);
         self.health.set(Doing::Running);
@@ -137,7 +153,9 @@ impl Supervisor {
                     run_stop.cancel();
                     break;
                 }
-                Err(error) => tracing::warn!(%error, "changed definitions cannot be read; they are read at the next change"),
+                Err(error) => {
+                    tracing::warn!(%error, "changed definitions cannot be read; they are read at the next change")
+                }
             }
         }
         std::future::pending().await
@@ -149,7 +167,10 @@ pub async fn watched(store: &Store) -> anyhow::Result<Vec<Watch>> {
     let guardrails = store.watched().await.context("cannot read the guardrails")?;
     let watch = |guardrail: control::Guardrail| {
         let experiment = ExperimentKey::new(guardrail.definition.flag.as_str()).ok()?;
-        Some(Watch { experiment, event: guardrail.definition.event })
+        Some(Watch {
+            experiment,
+            event: guardrail.definition.event,
+        })
     };
     let mut watches: Vec<Watch> = guardrails.into_iter().filter_map(watch).collect();
     watches.sort();
@@ -169,7 +190,9 @@ pub async fn follow_watches(store: Store, watches: watch::Sender<Vec<Watch>>, st
                 old.clone_from(new);
                 changed
             })),
-            Err(error) => tracing::warn!(error = %format!("{error:#}"), "the guardrails cannot be read and are read again"),
+            Err(error) => {
+                tracing::warn!(error = %format!("{error:#}"), "the guardrails cannot be read and are read again")
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,

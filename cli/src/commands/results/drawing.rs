@@ -17,10 +17,15 @@ pub struct Drawn {
 /// The distance from 0 to either edge that shows every end; at most `limit`, beyond which an arrow says that there is more.
 pub fn scale(all: &[Drawn], limit: f64) -> f64 {
     let ends = all.iter().flat_map(|drawn| {
-        let outer = drawn.outer.map_or([None; 2], |(lower, upper)| [Some(lower), Some(upper)]);
+        let outer = drawn
+            .outer
+            .map_or([None; 2], |(lower, upper)| [Some(lower), Some(upper)]);
         outer.into_iter().chain([drawn.estimate]).flatten()
     });
-    let largest = ends.filter(|end| end.is_finite()).map(f64::abs).fold(0.0, f64::max);
+    let largest = ends
+        .filter(|end| end.is_finite())
+        .map(f64::abs)
+        .fold(0.0, f64::max);
     if largest > 0.0 { largest.min(limit) } else { limit }
 }
 
@@ -59,7 +64,10 @@ fn place(value: f64, edge: f64) -> Place {
     // A hair over the edge is the edge: the scale is made of the ends themselves.
     let beyond = value.abs() > edge * (1.0 + 1e-9);
     // Between 0 and twice the half, so the cast is exact.
-    Place { cell: (held + half) as usize, beyond }
+    Place {
+        cell: (held + half) as usize,
+        beyond,
+    }
 }
 
 #[cfg(test)]
@@ -74,25 +82,49 @@ mod tests {
     #[test]
     fn intervals_stand_where_their_ends_are() {
         // What must never change: who sees the zero line outside the brackets may call the effect real.
-        let drawn = Drawn { estimate: Some(0.5), outer: Some((0.1, 0.9)), inner: Some((0.3, 0.7)) };
+        let drawn = Drawn {
+            estimate: Some(0.5),
+            outer: Some((0.1, 0.9)),
+            inner: Some((0.3, 0.7)),
+        };
         check(drawn, 1.0, "────────────────────│─[───====●====───]──");
-        let around_zero = Drawn { estimate: Some(0.0), outer: Some((-1.0, 1.0)), inner: None };
+        let around_zero = Drawn {
+            estimate: Some(0.0),
+            outer: Some((-1.0, 1.0)),
+            inner: None,
+        };
         check(around_zero, 1.0, "[───────────────────●───────────────────]");
         check(Drawn::default(), 1.0, "────────────────────│────────────────────");
     }
 
     #[test]
     fn what_lies_beyond_the_edge_is_an_arrow() {
-        let drawn = Drawn { estimate: Some(3.0), outer: Some((-0.5, f64::INFINITY)), inner: Some((1.5, 4.0)) };
+        let drawn = Drawn {
+            estimate: Some(3.0),
+            outer: Some((-0.5, f64::INFINITY)),
+            inner: Some((1.5, 4.0)),
+        };
         check(drawn, 1.0, "──────────[─────────│───────────────────>");
-        let left = Drawn { estimate: Some(-0.9), outer: Some((-2.0, -0.8)), inner: None };
+        let left = Drawn {
+            estimate: Some(-0.9),
+            outer: Some((-2.0, -0.8)),
+            inner: None,
+        };
         check(left, 1.0, "<─●─]───────────────│────────────────────");
     }
 
     #[test]
     fn the_scale_shows_every_end_up_to_its_limit() {
-        let narrow = Drawn { estimate: Some(0.1), outer: Some((-0.05, 0.3)), inner: None };
-        let wide = Drawn { estimate: Some(0.1), outer: Some((-0.9, 4.0)), inner: None };
+        let narrow = Drawn {
+            estimate: Some(0.1),
+            outer: Some((-0.05, 0.3)),
+            inner: None,
+        };
+        let wide = Drawn {
+            estimate: Some(0.1),
+            outer: Some((-0.9, 4.0)),
+            inner: None,
+        };
         let close = |left: f64, right: f64| (left - right).abs() < 1e-12;
         assert!(close(scale(&[narrow], 1.0), 0.3));
         assert!(close(scale(&[narrow, wide], 1.0), 1.0));

@@ -19,7 +19,12 @@ pub fn table(analysis: &Analysis) -> String {
     let compared: Vec<(&MetricAnalysis, &Comparison)> = analysis
         .metrics
         .iter()
-        .flat_map(|metric| metric.comparisons.iter().map(move |comparison| (metric, comparison)))
+        .flat_map(|metric| {
+            metric
+                .comparisons
+                .iter()
+                .map(move |comparison| (metric, comparison))
+        })
         .collect();
     if compared.is_empty() {
         text.push_str("there is nothing to compare yet\n");
@@ -33,13 +38,24 @@ pub fn table(analysis: &Analysis) -> String {
 }
 
 fn head(analysis: &Analysis) -> String {
-    let mut text = format!("{} as of {} (commit {})\n", analysis.experiment, analysis.as_of, analysis.epoch);
+    let mut text = format!(
+        "{} as of {} (commit {})\n",
+        analysis.experiment, analysis.as_of, analysis.epoch
+    );
     let arms = analysis.arms.iter().map(|arm| {
-        let role = if arm.variant == analysis.control { " (control)" } else { "" };
+        let role = if arm.variant == analysis.control {
+            " (control)"
+        } else {
+            ""
+        };
         format!("{}{role} {} users", arm.variant, arm.exposed)
     });
     let arms: Vec<String> = arms.collect();
-    text.push_str(&format!("{}; {} crossovers left out\n", arms.join(", "), analysis.crossover_users));
+    text.push_str(&format!(
+        "{}; {} crossovers left out\n",
+        arms.join(", "),
+        analysis.crossover_users
+    ));
     text.push_str(&format!("shares of traffic: {}\n", shares(analysis)));
     for warning in &analysis.warnings {
         text.push_str(&format!("warning: {warning}\n"));
@@ -55,7 +71,10 @@ fn shares(analysis: &Analysis) -> String {
         SampleRatioVerdict::Ok => format!("as planned (p {p_value})"),
         SampleRatioVerdict::Mismatch => format!("NOT as planned (p {p_value}): nothing can be decided"),
         SampleRatioVerdict::Unknown => {
-            let reason = ratio.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            let reason = ratio
+                .reason
+                .as_ref()
+                .map_or_else(String::new, |reason| format!(": {reason}"));
             format!("not checked{reason}")
         }
     }
@@ -77,14 +96,18 @@ fn rows(analysis: &Analysis, compared: &[(&MetricAnalysis, &Comparison)]) -> Vec
     ];
     let mut rows = vec![header.map(str::to_owned).to_vec()];
     for (metric, comparison) in compared {
-        let mean = |variant: &VariantKey| mean_text(metric, metric.arms.iter().find(|arm| arm.variant == *variant));
+        let mean =
+            |variant: &VariantKey| mean_text(metric, metric.arms.iter().find(|arm| arm.variant == *variant));
         let lift = &comparison.relative;
         rows.push(vec![
             metric.metric.to_string(),
             comparison.variant.to_string(),
             mean(&analysis.control),
             mean(&comparison.variant),
-            lift.anytime.estimate.estimate.map_or_else(|| NOTHING.to_owned(), percent),
+            lift.anytime
+                .estimate
+                .estimate
+                .map_or_else(|| NOTHING.to_owned(), percent),
             interval_text(lift.anytime.estimate.interval),
             interval_text(lift.fixed.interval),
             p_text(comparison.absolute.anytime.estimate.p_value),
@@ -104,7 +127,11 @@ fn drawings(compared: &[(&MetricAnalysis, &Comparison)]) -> String {
     let axis = format!("{left:<half$}0{right:>half$}");
     let mut rows = vec![vec!["lift".to_owned(), String::new(), axis]];
     for ((metric, comparison), drawn) in compared.iter().zip(drawn) {
-        rows.push(vec![metric.metric.to_string(), comparison.variant.to_string(), drawing::draw(drawn, edge)]);
+        rows.push(vec![
+            metric.metric.to_string(),
+            comparison.variant.to_string(),
+            drawing::draw(drawn, edge),
+        ]);
     }
     let legend = "[ ] holds at every look   === holds at the planned end   ● estimate   │ no effect\n";
     output::columns(&rows) + legend
@@ -121,7 +148,10 @@ fn drawn(comparison: &Comparison) -> Drawn {
 
 fn ends(estimate: &Estimate) -> Option<(f64, f64)> {
     let interval = estimate.interval?;
-    Some((interval.lower.unwrap_or(f64::NEG_INFINITY), interval.upper.unwrap_or(f64::INFINITY)))
+    Some((
+        interval.lower.unwrap_or(f64::NEG_INFINITY),
+        interval.upper.unwrap_or(f64::INFINITY),
+    ))
 }
 
 /// What a reader should know about single comparisons.
@@ -130,14 +160,19 @@ fn notes(compared: &[(&MetricAnalysis, &Comparison)]) -> String {
     for (metric, comparison) in compared {
         let reason = comparison.reason.as_ref().map(ToString::to_string);
         for note in comparison.warnings.iter().chain(&reason) {
-            text.push_str(&format!("note on {}, {}: {note}\n", metric.metric, comparison.variant));
+            text.push_str(&format!(
+                "note on {}, {}: {note}\n",
+                metric.metric, comparison.variant
+            ));
         }
     }
     text
 }
 
 fn mean_text(metric: &MetricAnalysis, arm: Option<&ArmResult>) -> String {
-    let Some(mean) = arm.and_then(|arm| arm.mean) else { return NOTHING.to_owned() };
+    let Some(mean) = arm.and_then(|arm| arm.mean) else {
+        return NOTHING.to_owned();
+    };
     match metric.kind {
         Some(MetricKind::Proportion) => format!("{:.2} %", mean * 100.0),
         _ => format!("{mean:.4}"),
@@ -145,7 +180,9 @@ fn mean_text(metric: &MetricAnalysis, arm: Option<&ArmResult>) -> String {
 }
 
 fn interval_text(interval: Option<Interval>) -> String {
-    let Some(interval) = interval else { return NOTHING.to_owned() };
+    let Some(interval) = interval else {
+        return NOTHING.to_owned();
+    };
     let lower = interval.lower.map_or_else(|| "-∞".to_owned(), percent);
     let upper = interval.upper.map_or_else(|| "+∞".to_owned(), percent);
     format!("{lower} to {upper}")
@@ -190,8 +227,16 @@ mod tests {
 
     fn arm(variant: &str, exposed: u64, converted: u64) -> ArmSummary {
         let mean = converted as f64 / exposed as f64;
-        let moments = Moments { n: exposed, mean, m2: exposed as f64 * mean * (1.0 - mean) };
-        let metric = MetricSummary { kind: MetricKind::Proportion, units: converted, moments };
+        let moments = Moments {
+            n: exposed,
+            mean,
+            m2: exposed as f64 * mean * (1.0 - mean),
+        };
+        let metric = MetricSummary {
+            kind: MetricKind::Proportion,
+            units: converted,
+            moments,
+        };
         ArmSummary {
             variant: VariantKey::new(variant).unwrap(),
             exposed,
@@ -207,37 +252,62 @@ mod tests {
             arms,
             crossover_users: 3,
         };
-        stats::analyze::analyze(&AnalysisPlan::unplanned(VariantKey::new("control").unwrap()), &summary).unwrap()
+        stats::analyze::analyze(
+            &AnalysisPlan::unplanned(VariantKey::new("control").unwrap()),
+            &summary,
+        )
+        .unwrap()
     }
 
     #[test]
     fn a_clear_effect_reads_as_one() {
         // What must never change: arms, verdict on the shares, numbers, decision and drawing all stand in the text.
-        let text = table(&analysis(vec![arm("control", 10_000, 1_000), arm("treatment", 10_050, 1_407)]));
+        let text = table(&analysis(vec![
+            arm("control", 10_000, 1_000),
+            arm("treatment", 10_050, 1_407),
+        ]));
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "checkout as of 2026-01-31T12:00:00Z (commit 7)");
-        assert_eq!(lines[1], "control (control) 10000 users, treatment 10050 users; 3 crossovers left out");
+        assert_eq!(
+            lines[1],
+            "control (control) 10000 users, treatment 10050 users; 3 crossovers left out"
+        );
         assert_eq!(lines[2], "shares of traffic: as planned (p 0.7240)");
         assert!(lines[4].contains("95 % at every look"), "{text}");
-        assert!(lines[5].starts_with("purchase_conversion  treatment  10.00 %  14.00 %"), "{text}");
+        assert!(
+            lines[5].starts_with("purchase_conversion  treatment  10.00 %  14.00 %"),
+            "{text}"
+        );
         assert!(lines[5].ends_with("<0.0001     better"), "{text}");
         let drawing = lines[8];
         let (zero, from) = (drawing.find('│').unwrap(), drawing.find('[').unwrap());
-        assert!(zero < from && drawing.contains('●') && drawing.contains('='), "{text}");
+        assert!(
+            zero < from && drawing.contains('●') && drawing.contains('='),
+            "{text}"
+        );
     }
 
     #[test]
     fn lost_traffic_is_said_before_any_result() {
         // What must never change: nobody reads a lift before the mismatch.
-        let text = table(&analysis(vec![arm("control", 10_000, 1_000), arm("treatment", 9_000, 1_300)]));
+        let text = table(&analysis(vec![
+            arm("control", 10_000, 1_000),
+            arm("treatment", 9_000, 1_300),
+        ]));
         let (mismatch, lift) = (text.find("NOT as planned").unwrap(), text.find("lift").unwrap());
         assert!(mismatch < lift, "{text}");
-        assert!(text.contains("warning: sample ratio mismatch") && text.contains("undecided"), "{text}");
+        assert!(
+            text.contains("warning: sample ratio mismatch") && text.contains("undecided"),
+            "{text}"
+        );
     }
 
     #[test]
     fn what_cannot_be_computed_is_a_dash_with_a_reason() {
         let text = table(&analysis(vec![arm("control", 5, 0), arm("treatment", 5, 0)]));
-        assert!(text.contains(NOTHING) && text.contains("note on purchase_conversion, treatment"), "{text}");
+        assert!(
+            text.contains(NOTHING) && text.contains("note on purchase_conversion, treatment"),
+            "{text}"
+        );
     }
 }

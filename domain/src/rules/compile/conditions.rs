@@ -1,5 +1,7 @@
 //! Compiles conditions, clauses and segments.
 
+use serde_json::Value;
+
 use super::{Builder, Report};
 use crate::rules::condition::{CompiledClause, CompiledCondition};
 use crate::rules::context::AttributePath;
@@ -64,7 +66,7 @@ impl Builder<'_> {
             negate: clause.negate,
             operator: clause.operator,
             attribute: clause.attribute.as_deref().unwrap_or("user_id").into(),
-            expected: beginning_of(&clause.value.to_string()).into(),
+            expected: beginning_of(&clause.value),
         })
     }
 
@@ -177,11 +179,33 @@ fn path_of(clause: &Clause) -> Result<AttributePath, &'static str> {
     }
 }
 
-/// The beginning of a text, cut between characters.
-fn beginning_of(text: &str) -> &str {
-    let mut end = text.len().min(EXPECTED_MAX_BYTES);
-    while !text.is_char_boundary(end) {
-        end = end.saturating_sub(1);
+/// The beginning of a value's JSON, cut between characters. A list of many ids is not written to its end.
+fn beginning_of(value: &Value) -> Box<str> {
+    let mut beginning = Beginning(Vec::with_capacity(64));
+    // The only error is that there is no more room, which is what cuts the text.
+    let _ = serde_json::to_writer(&mut beginning, value);
+    let whole = match std::str::from_utf8(&beginning.0) {
+        Ok(text) => text,
+        Err(error) => {
+            let whole = beginning.0.get(..error.valid_up_to()).unwrap_or(&[]);
+            std::str::from_utf8(whole).unwrap_or("")
+        }
+    };
+    whole.into()
+}
+
+/// Takes the first [`EXPECTED_MAX_BYTES`] bytes and then refuses more.
+struct Beginning(Vec<u8>);
+
+impl std::io::Write for Beginning {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let room = EXPECTED_MAX_BYTES.saturating_sub(self.0.len());
+        let taken = bytes.get(..room.min(bytes.len())).unwrap_or(bytes);
+        self.0.extend_from_slice(taken);
+        Ok(taken.len())
     }
-    text.get(..end).unwrap_or(text)
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }

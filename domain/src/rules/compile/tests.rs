@@ -57,7 +57,7 @@ fn listed_ids_make_a_segment() {
             "rules": [{"id": "r", "condition": {"operator": "in_segment", "value": "big"}, "serve": {"variation": "on"}}]}],
     }))
     .unwrap();
-    let ids = crate::rules::IdSet::new(["u1", "u2", "u3"]).unwrap();
+    let ids = crate::rules::IdSet::new(["u1", "u2", "u3"]);
     definitions
         .id_sets
         .insert(definitions.segments[0].key.clone(), std::sync::Arc::new(ids));

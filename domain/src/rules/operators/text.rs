@@ -102,8 +102,16 @@ impl Needle {
         if self.folded.is_empty() {
             return true;
         }
+        // Most texts are ASCII, whose folding needs no table.
+        if text.is_ascii() {
+            return self.is_among(text.bytes().map(|byte| char::from(byte.to_ascii_lowercase())));
+        }
+        self.is_among(fold(text))
+    }
+
+    fn is_among(&self, folded_text: impl Iterator<Item = char>) -> bool {
         let mut matched = 0_usize;
-        for character in fold(text) {
+        for character in folded_text {
             while matched > 0 && self.folded.get(matched) != Some(&character) {
                 matched = self.failures.get(matched).copied().unwrap_or(0);
             }

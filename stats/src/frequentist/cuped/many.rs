@@ -77,8 +77,10 @@ pub fn adjust_many(
     let mut combined = Vec::with_capacity(2);
     for (sample, arm) in arms {
         let outcome = combination(sample, outcome, arm)?;
-        let parts: Vec<Combination> =
-            covariates.iter().map(|quantity| combination(sample, *quantity, arm)).collect::<Result<_, _>>()?;
+        let parts: Vec<Combination> = covariates
+            .iter()
+            .map(|quantity| combination(sample, *quantity, arm))
+            .collect::<Result<_, _>>()?;
         for (row, left) in parts.iter().enumerate() {
             right[row] += product(sample, &left.coefficients, &outcome.coefficients);
             for (column, other) in parts.iter().enumerate() {
@@ -105,7 +107,10 @@ pub fn adjust_many(
 fn check(sample: &MultiSample, arm: &'static str, covariates: usize) -> Result<(), StatsError> {
     let values = sample.means.len();
     if values == 0 || values > MAX_VALUES || sample.cross.len() != values * values {
-        return Err(StatsError::invalid("cross", "must be a square as long as the means, of at most 64"));
+        return Err(StatsError::invalid(
+            "cross",
+            "must be a square as long as the means, of at most 64",
+        ));
     }
     if sample.n < covariates as u64 + 2 {
         return Err(too_few(arm, sample.n, covariates as u64 + 2));
@@ -116,9 +121,17 @@ fn check(sample: &MultiSample, arm: &'static str, covariates: usize) -> Result<(
     Ok(())
 }
 
-fn combination(sample: &MultiSample, quantity: Quantity, arm: &'static str) -> Result<Combination, StatsError> {
+fn combination(
+    sample: &MultiSample,
+    quantity: Quantity,
+    arm: &'static str,
+) -> Result<Combination, StatsError> {
     let mean = |index: usize| {
-        sample.means.get(index).copied().ok_or_else(|| StatsError::invalid("quantity", "is not among the values"))
+        sample
+            .means
+            .get(index)
+            .copied()
+            .ok_or_else(|| StatsError::invalid("quantity", "is not among the values"))
     };
     let mut coefficients = vec![0.0; sample.means.len()];
     let value = match quantity {
@@ -127,7 +140,10 @@ fn combination(sample: &MultiSample, quantity: Quantity, arm: &'static str) -> R
             coefficients[index] = 1.0;
             value
         }
-        Quantity::Ratio { numerator, denominator } => {
+        Quantity::Ratio {
+            numerator,
+            denominator,
+        } => {
             let (above, below) = (mean(numerator)?, mean(denominator)?);
             if !(below.abs() > 0.0) {
                 return Err(StatsError::UndefinedDenominator { arm });
@@ -217,7 +233,9 @@ mod tests {
 
     fn sample(rows: &[[f64; 3]]) -> MultiSample {
         let n = rows.len() as f64;
-        let means: Vec<f64> = (0..3).map(|index| rows.iter().map(|row| row[index]).sum::<f64>() / n).collect();
+        let means: Vec<f64> = (0..3)
+            .map(|index| rows.iter().map(|row| row[index]).sum::<f64>() / n)
+            .collect();
         let mut cross = vec![0.0; 9];
         for row in rows {
             for i in 0..3 {
@@ -237,11 +255,18 @@ mod tests {
     fn two_covariates_that_explain_all_but_the_effect_find_it() {
         // The outcome is 2·a − b, plus 0.5 in the treatment, plus a little that neither explains.
         let rows = |shift: f64| -> Vec<[f64; 3]> {
-            [(1.0, 2.0), (2.0, 1.0), (3.0, 5.0), (5.0, 1.0), (0.0, 4.0), (2.0, 2.0)]
-                .iter()
-                .enumerate()
-                .map(|(index, (a, b))| [2.0 * a - b + shift + [0.01, -0.01, 0.0][index % 3], *a, *b])
-                .collect()
+            [
+                (1.0, 2.0),
+                (2.0, 1.0),
+                (3.0, 5.0),
+                (5.0, 1.0),
+                (0.0, 4.0),
+                (2.0, 2.0),
+            ]
+            .iter()
+            .enumerate()
+            .map(|(index, (a, b))| [2.0 * a - b + shift + [0.01, -0.01, 0.0][index % 3], *a, *b])
+            .collect()
         };
         let answer = adjust_many(
             &sample(&rows(0.0)),
@@ -265,17 +290,31 @@ mod tests {
             y: super::super::Sample::from_variance(sample.n, sample.means[1], sample.cross[4] / 3.0),
             cross: sample.cross[1],
         };
-        let one = super::super::adjust(&joint(&control), &joint(&treatment), super::super::Slope::Within).unwrap();
+        let one =
+            super::super::adjust(&joint(&control), &joint(&treatment), super::super::Slope::Within).unwrap();
         assert!((many.slopes[0] - one.theta).abs() < 1e-12);
         assert!((many.contrast.standard_error - one.contrast().unwrap().standard_error).abs() < 1e-12);
     }
 
     #[test]
     fn collinear_covariates_and_ratios_without_denominator_are_named() {
-        let rows = sample(&[[1.0, 2.0, 4.0], [4.0, 3.0, 6.0], [2.0, 2.5, 5.0], [7.0, 6.0, 12.0]]);
+        let rows = sample(&[
+            [1.0, 2.0, 4.0],
+            [4.0, 3.0, 6.0],
+            [2.0, 2.5, 5.0],
+            [7.0, 6.0, 12.0],
+        ]);
         let both = [Quantity::Mean(1), Quantity::Mean(2)];
-        assert_eq!(adjust_many(&rows, &rows, Quantity::Mean(0), &both), Err(StatsError::Collinear));
-        let flat = sample(&[[1.0, 0.0, 4.0], [4.0, 0.0, 6.0], [2.0, 0.0, 5.0], [7.0, 0.0, 12.0]]);
+        assert_eq!(
+            adjust_many(&rows, &rows, Quantity::Mean(0), &both),
+            Err(StatsError::Collinear)
+        );
+        let flat = sample(&[
+            [1.0, 0.0, 4.0],
+            [4.0, 0.0, 6.0],
+            [2.0, 0.0, 5.0],
+            [7.0, 0.0, 12.0],
+        ]);
         let ratio = Quantity::Ratio {
             numerator: 0,
             denominator: 1,

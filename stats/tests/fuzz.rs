@@ -1,0 +1,195 @@
+//! No input makes a method panic: numbers of every size, not-a-numbers, wrong types, missing fields.
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use stats::call::registry::METHODS;
+
+/// Every input name that a method reads, with the shape that it mostly expects.
+const COUNTS: [&str; 24] = [
+    "n",
+    "x",
+    "k",
+    "x1",
+    "n1",
+    "x2",
+    "n2",
+    "x_control",
+    "n_control",
+    "x_treatment",
+    "n_treatment",
+    "count_control",
+    "count_treatment",
+    "K",
+    "looks",
+    "k_treatments",
+    "treatments",
+    "metrics",
+    "primary",
+    "secondary",
+    "sides",
+    "trials",
+    "successes",
+    "sided",
+];
+const NUMBERS: [&str; 44] = [
+    "z",
+    "t",
+    "df",
+    "p",
+    "x",
+    "a",
+    "b",
+    "v",
+    "s",
+    "q",
+    "alpha",
+    "power",
+    "sd",
+    "delta",
+    "variance",
+    "margin",
+    "diff",
+    "effect",
+    "se",
+    "estimate",
+    "N",
+    "N_star",
+    "V",
+    "tau2",
+    "rho",
+    "p1",
+    "p2",
+    "baseline",
+    "mde_absolute",
+    "effect_sd",
+    "n_per_group",
+    "prior_mean",
+    "prior_var",
+    "exposure_control",
+    "exposure_treatment",
+    "alpha_two_sided",
+    "v_opt",
+    "alpha_opt",
+    "c",
+    "gamma",
+    "beta",
+    "var_each",
+    "relative_mde",
+    "alpha_per_side",
+];
+const LISTS: [&str; 12] = [
+    "p",
+    "e",
+    "observed",
+    "weights",
+    "control",
+    "treatment",
+    "x",
+    "counts",
+    "t",
+    "events_control",
+    "events_treatment",
+    "exposure_control",
+];
+
+/// A number as programs send them: ordinary, at a limit, or none at all.
+fn number() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        4 => (-10.0_f64..10.0).prop_map(|value| json!(value)),
+        3 => (0_u32..200).prop_map(|value| json!(value)),
+        2 => (0.0_f64..1.0).prop_map(|value| json!(value)),
+        1 => any::<f64>().prop_map(|value| json!(value)),
+        1 => prop_oneof![
+            Just(json!(0)), Just(json!(-0.0)), Just(json!(1e308)), Just(json!(5e-324)), Just(json!(1e9)),
+            Just(json!("nan")), Just(json!("inf")), Just(json!("-inf")), Just(json!(null)), Just(json!("x")),
+            Just(json!(true)), Just(json!([])), Just(json!({})),
+        ],
+    ]
+}
+
+fn arm() -> impl Strategy<Value = Value> {
+    let fields = [
+        "sum",
+        "sum_squares",
+        "num_sum",
+        "num_sum_squares",
+        "den_sum",
+        "den_sum_squares",
+        "cross_sum",
+        "post_sum",
+        "post_sum_squares",
+        "pre_sum",
+        "pre_sum_squares",
+    ];
+    (0_u32..50, prop::collection::vec(number(), fields.len())).prop_map(move |(n, values)| {
+        let mut arm: Map<String, Value> = fields.iter().map(|name| (*name).to_owned()).zip(values).collect();
+        arm.insert("n".to_owned(), json!(n));
+        Value::Object(arm)
+    })
+}
+
+/// Inputs that hold something for every name that methods read.
+fn inputs() -> impl Strategy<Value = Value> {
+    let list = || prop::collection::vec(number(), 0..6).prop_map(Value::Array);
+    (
+        prop::collection::vec(0_u32..30, COUNTS.len()),
+        prop::collection::vec(number(), NUMBERS.len()),
+        prop::collection::vec(list(), LISTS.len()),
+        (arm(), arm()),
+        0_u8..4,
+    )
+        .prop_map(|(counts, numbers, lists, arms, shape)| {
+            let mut map: Map<String, Value> = NUMBERS
+                .iter()
+                .map(|name| (*name).to_owned())
+                .zip(numbers)
+                .collect();
+            map.extend(
+                COUNTS
+                    .iter()
+                    .map(|name| (*name).to_owned())
+                    .zip(counts.into_iter().map(|count| json!(count))),
+            );
+            if shape > 0 {
+                map.extend(LISTS.iter().map(|name| (*name).to_owned()).zip(lists));
+            }
+            if shape > 1 {
+                map.insert("control".to_owned(), arms.0.clone());
+                map.insert("treatment".to_owned(), arms.1.clone());
+                map.insert("treatments".to_owned(), json!([arms.1]));
+            }
+            if shape == 3 {
+                map.insert(
+                    "strata".to_owned(),
+                    json!([{"control": arms.0, "treatment": arms.1}]),
+                );
+                map.insert("spending".to_owned(), json!("LD_OBF"));
+                map.insert("prior".to_owned(), json!([1, 1]));
+            }
+            Value::Object(map)
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn every_method_answers_whatever_it_is_given(inputs in inputs()) {
+        // What must never change: an answer or a reason, for every method and every input.
+        for method in METHODS {
+            let answer = stats::call(&json!({"id": 7, "method": method.name, "inputs": inputs}));
+            let named = answer["error"]["code"].is_string() && answer["error"]["message"].is_string();
+            prop_assert!(answer["result"].is_object() || named, "{} {answer}", method.name);
+            prop_assert_eq!(&answer["id"], &json!(7));
+        }
+    }
+}
+
+#[test]
+fn names_are_unique() {
+    let mut names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+    names.sort_unstable();
+    let count = names.len();
+    names.dedup();
+    assert_eq!(count, names.len());
+}
