@@ -5,15 +5,19 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use domain::{PartitionId, Position, Timestamp};
 use fixtures::generate::{GenerateSettings, Generator};
+use ingest::RawBatch;
 use ingest::decode::{DecodeLimits, decode};
 use ingest::source::RecordLayout;
-use ingest::RawBatch;
 
 /// Records of one batch: about a megabyte, as sources make them.
 const RECORDS: u64 = 4_000;
 
 fn raw_batch() -> RawBatch {
-    let settings = GenerateSettings { events: RECORDS, malformed_share: 0.0, ..GenerateSettings::default() };
+    let settings = GenerateSettings {
+        events: RECORDS,
+        malformed_share: 0.0,
+        ..GenerateSettings::default()
+    };
     let mut bytes = Vec::new();
     for line in Generator::new(settings).expect("the default settings fit") {
         bytes.extend_from_slice(&line);

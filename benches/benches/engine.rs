@@ -27,8 +27,14 @@ impl RunLookup for NoRuns {
 }
 
 fn batches() -> Vec<EventBatch> {
-    let settings = GenerateSettings { events: EVENTS, span_seconds: 3_000, ..GenerateSettings::default() };
-    let lines: Vec<Vec<u8>> = Generator::new(settings).expect("the default settings fit").collect();
+    let settings = GenerateSettings {
+        events: EVENTS,
+        span_seconds: 3_000,
+        ..GenerateSettings::default()
+    };
+    let lines: Vec<Vec<u8>> = Generator::new(settings)
+        .expect("the default settings fit")
+        .collect();
     let raw = lines.chunks(BATCH_EVENTS).map(|lines| RawBatch {
         partition: PartitionId("bench:0".into()),
         end: Position::End,
@@ -51,7 +57,9 @@ fn applying(criterion: &mut Criterion) {
             |mut engine| {
                 let mut accepted = Vec::new();
                 for batch in &batches {
-                    engine.apply(batch, &mut NoRuns, &mut accepted).expect("nothing is looked up on storage");
+                    engine
+                        .apply(batch, &mut NoRuns, &mut accepted)
+                        .expect("nothing is looked up on storage");
                 }
                 black_box(engine)
             },

@@ -88,7 +88,9 @@ fn parse_bytes(bytes: &[u8]) -> Option<Timestamp> {
     };
     let instant = seconds * MICROS_PER_SECOND + micros;
     // An offset may lead out of the years that dates, and with them tables, have four digits for.
-    (EARLIEST_MICROS..=LATEST_MICROS).contains(&instant).then_some(Timestamp(instant))
+    (EARLIEST_MICROS..=LATEST_MICROS)
+        .contains(&instant)
+        .then_some(Timestamp(instant))
 }
 
 fn parse_fraction(bytes: &[u8]) -> Option<(i64, &[u8])> {

@@ -3,9 +3,7 @@
 //! The servers are started by the tests and killed with them. Without them the tests say that they are skipped; see
 //! `tests/emulators/setup.sh`.
 #![cfg(feature = "kinesis")]
-
-#[path = "../../fixtures/src/emulators.rs"]
-mod emulators;
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -13,10 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::{Position, Positions, Timestamp};
+use fixtures::emulators::{EmulatorKind, KinesisEmulator};
 use ingest::sources::kinesis::{Clock, KinesisCredentials, KinesisSettings, KinesisSource};
 use ingest::{DecodeLimits, EventBatch, Source, SourceEvent, decode};
-
-use self::emulators::{EmulatorKind, KinesisEmulator};
 
 /// The time of every clock here: later than all that the servers say, so that theirs counts.
 const NOW: Timestamp = Timestamp(4_000_000_000_000_000);

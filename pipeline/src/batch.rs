@@ -33,17 +33,31 @@ pub struct BatchResult {
 
 /// The kind of a metric of a plan, discovered ones included.
 pub fn kind_of(plan: &MeasurementPlan, key: &MetricKey) -> MetricKind {
-    let declared = plan.metrics.iter().find(|metric| metric.key == *key).map(|metric| metric.kind);
-    declared.unwrap_or(if key.as_str().ends_with(CONVERSION_SUFFIX) { MetricKind::Proportion } else { MetricKind::Sum })
+    let declared = plan
+        .metrics
+        .iter()
+        .find(|metric| metric.key == *key)
+        .map(|metric| metric.kind);
+    declared.unwrap_or(if key.as_str().ends_with(CONVERSION_SUFFIX) {
+        MetricKind::Proportion
+    } else {
+        MetricKind::Sum
+    })
 }
 
 /// Runs the job over the events up to an epoch.
 ///
 /// # Errors
 /// When a query fails.
-pub async fn run(context: &SessionContext, plan: &MeasurementPlan, up_to_epoch: i64) -> Result<BatchResult, PipelineError> {
+pub async fn run(
+    context: &SessionContext,
+    plan: &MeasurementPlan,
+    up_to_epoch: i64,
+) -> Result<BatchResult, PipelineError> {
     let mut result = BatchResult::default();
-    let ids = format!("select count(*) as events, count(distinct event_id) as ids from events where epoch <= {up_to_epoch}");
+    let ids = format!(
+        "select count(*) as events, count(distinct event_id) as ids from events where epoch <= {up_to_epoch}"
+    );
     for batch in query(context, &ids).await?.collect().await? {
         let reader = Reader::new(&batch)?;
         result.events = reader.count("events", 0);
@@ -62,21 +76,29 @@ pub async fn run(context: &SessionContext, plan: &MeasurementPlan, up_to_epoch: 
         for batch in query(context, &sql).await?.collect().await? {
             let reader = Reader::new(&batch)?;
             let rows = (0..batch.num_rows()).map(|row| window_row(&reader, row, seconds));
-            result.windows.extend(rows.filter(|row| wanted(&row.experiment, &row.metric)));
+            result
+                .windows
+                .extend(rows.filter(|row| wanted(&row.experiment, &row.metric)));
         }
     }
     result.summaries = summary_rows(context, &metrics, &list, &result.exposures, up_to_epoch).await?;
-    result.summaries.retain(|row| wanted(&row.experiment, &row.metric));
+    result
+        .summaries
+        .retain(|row| wanted(&row.experiment, &row.metric));
     Ok(result)
 }
 
 fn is_planned(plan: &MeasurementPlan, experiment: &str, metric: &str) -> bool {
-    let declared = plan.experiments.iter().find(|planned| planned.key.as_str() == experiment);
+    let declared = plan
+        .experiments
+        .iter()
+        .find(|planned| planned.key.as_str() == experiment);
     match declared {
         None => plan.discovery,
-        Some(planned) => {
-            planned.metrics.as_ref().is_none_or(|metrics| metrics.iter().any(|key| key.as_str() == metric))
-        }
+        Some(planned) => planned
+            .metrics
+            .as_ref()
+            .is_none_or(|metrics| metrics.iter().any(|key| key.as_str() == metric)),
     }
 }
 
@@ -87,16 +109,22 @@ async fn planned_metrics(
 ) -> Result<Vec<MetricDefinition>, PipelineError> {
     let mut metrics: BTreeMap<MetricKey, MetricDefinition> = BTreeMap::new();
     if plan.discovery {
-        let sql = format!("select distinct event from events where event is not null and epoch <= {up_to_epoch}");
+        let sql =
+            format!("select distinct event from events where event is not null and epoch <= {up_to_epoch}");
         for batch in query(context, &sql).await?.collect().await? {
             let reader = Reader::new(&batch)?;
-            let names = (0..batch.num_rows()).filter_map(|row| EventName::new(reader.text("event", row)).ok());
+            let names =
+                (0..batch.num_rows()).filter_map(|row| EventName::new(reader.text("event", row)).ok());
             for metric in names.flat_map(|name| MetricDefinition::discovered(&name)) {
                 metrics.insert(metric.key.clone(), metric);
             }
         }
     }
-    metrics.extend(plan.metrics.iter().map(|metric| (metric.key.clone(), metric.clone())));
+    metrics.extend(
+        plan.metrics
+            .iter()
+            .map(|metric| (metric.key.clone(), metric.clone())),
+    );
     Ok(metrics.into_values().collect())
 }
 
@@ -107,7 +135,9 @@ fn quoted(text: &str) -> String {
 /// The metrics as rows of SQL: metric, event, kind, window in microseconds.
 fn metric_values(metrics: &[MetricDefinition]) -> String {
     let row = |metric: &MetricDefinition| {
-        let window = metric.conversion_window_seconds.map_or(NO_WINDOW_MICROS, |seconds| i64::from(seconds) * 1_000_000);
+        let window = metric
+            .conversion_window_seconds
+            .map_or(NO_WINDOW_MICROS, |seconds| i64::from(seconds) * 1_000_000);
         let (key, event) = (quoted(metric.key.as_str()), quoted(metric.event.as_str()));
         format!("({key}, {event}, {}, {window})", quoted(metric.kind.as_str()))
     };
@@ -163,7 +193,11 @@ fn window_row(reader: &Reader, row: usize, seconds: i32) -> WindowRow {
         experiment: reader.text("experiment", row).into(),
         variant: reader.text("variant", row).into(),
         metric: reader.text("metric", row).into(),
-        moments: Moments { n: reader.count("units", row), mean: reader.float("mean", row), m2: reader.float("m2", row) },
+        moments: Moments {
+            n: reader.count("units", row),
+            mean: reader.float("mean", row),
+            m2: reader.float("m2", row),
+        },
     }
 }
 
@@ -180,8 +214,16 @@ async fn first_exposures(
     for batch in query(context, &sql).await?.collect().await? {
         let reader = Reader::new(&batch)?;
         found.extend((0..batch.num_rows()).map(|row| {
-            let (experiment, variant) = (reader.text("experiment", row).to_owned(), reader.text("variant", row).to_owned());
-            (experiment, variant, reader.count("users", row), reader.count("crossovers", row))
+            let (experiment, variant) = (
+                reader.text("experiment", row).to_owned(),
+                reader.text("variant", row).to_owned(),
+            );
+            (
+                experiment,
+                variant,
+                reader.count("users", row),
+                reader.count("crossovers", row),
+            )
         }));
     }
     Ok(found)
@@ -195,10 +237,16 @@ async fn summary_rows(
     exposures: &[(String, String, u64, u64)],
     up_to_epoch: i64,
 ) -> Result<Vec<SummaryRow>, PipelineError> {
-    let caps: Vec<String> = metrics.iter().filter_map(|metric| Some((metric, metric.cap?))).map(|(metric, cap)| {
-        format!("when {} then least(x, {cap:?})", quoted(metric.key.as_str()))
-    }).collect();
-    let capped = if caps.is_empty() { "x".to_owned() } else { format!("case metric {} else x end", caps.join(" ")) };
+    let caps: Vec<String> = metrics
+        .iter()
+        .filter_map(|metric| Some((metric, metric.cap?)))
+        .map(|(metric, cap)| format!("when {} then least(x, {cap:?})", quoted(metric.key.as_str())))
+        .collect();
+    let capped = if caps.is_empty() {
+        "x".to_owned()
+    } else {
+        format!("case metric {} else x end", caps.join(" "))
+    };
     let (common, value, counted) = (common(list, up_to_epoch), user_value(), counted());
     let sql = format!(
         "{common}, per_user as (select f.experiment, f.variant, m.metric, m.kind, t.user_id, {value} {counted} and not \
@@ -210,7 +258,11 @@ async fn summary_rows(
     for batch in query(context, &sql).await?.collect().await? {
         let reader = Reader::new(&batch)?;
         for row in 0..batch.num_rows() {
-            let moments = Moments { n: reader.count("units", row), mean: reader.float("mean", row), m2: reader.float("m2", row) };
+            let moments = Moments {
+                n: reader.count("units", row),
+                mean: reader.float("mean", row),
+                m2: reader.float("m2", row),
+            };
             let text = |name| reader.text(name, row).to_owned();
             found.insert((text("experiment"), text("variant"), text("metric")), moments);
         }
@@ -221,9 +273,20 @@ async fn summary_rows(
         for metric in metrics {
             let key = (experiment.clone(), variant.clone(), metric.key.to_string());
             let counted = found.get(&key).copied().unwrap_or_default();
-            let zeros = Moments { n: exposed.saturating_sub(counted.n), mean: 0.0, m2: 0.0 };
+            let zeros = Moments {
+                n: exposed.saturating_sub(counted.n),
+                mean: 0.0,
+                m2: 0.0,
+            };
             let (experiment, variant, metric) = key;
-            rows.push(SummaryRow { experiment, variant, metric, exposed, units: counted.n, moments: counted.merged(zeros) });
+            rows.push(SummaryRow {
+                experiment,
+                variant,
+                metric,
+                exposed,
+                units: counted.n,
+                moments: counted.merged(zeros),
+            });
         }
     }
     Ok(rows)

@@ -26,7 +26,11 @@ struct Texts {
 
 impl Default for Texts {
     fn default() -> Self {
-        Self { bytes: Vec::new(), offsets: vec![0], present: Vec::new() }
+        Self {
+            bytes: Vec::new(),
+            offsets: vec![0],
+            present: Vec::new(),
+        }
     }
 }
 
@@ -47,7 +51,11 @@ impl Texts {
         let absent = done.present.iter().any(|present| !present);
         let nulls = absent.then(|| NullBuffer::from(done.present));
         let offsets = OffsetBuffer::new(ScalarBuffer::from(done.offsets));
-        Ok(Arc::new(StringArray::try_new(offsets, Buffer::from_vec(done.bytes), nulls)?))
+        Ok(Arc::new(StringArray::try_new(
+            offsets,
+            Buffer::from_vec(done.bytes),
+            nulls,
+        )?))
     }
 }
 
@@ -64,8 +72,10 @@ fn texts<'a>(values: impl Iterator<Item = &'a str>) -> ArrayRef {
 }
 
 fn batch_of(table: Table, columns: Vec<ArrayRef>) -> Result<RecordBatch, PipelineError> {
-    RecordBatch::try_new(table.file_schema(), columns)
-        .map_err(|source| PipelineError::Columns { table: table.name(), source })
+    RecordBatch::try_new(table.file_schema(), columns).map_err(|source| PipelineError::Columns {
+        table: table.name(),
+        source,
+    })
 }
 
 /// Accepted events of one day under construction.
@@ -131,7 +141,10 @@ impl EventColumns {
     /// # Errors
     /// When a text is not UTF-8, which the decoder rules out.
     pub fn finish(&mut self, epoch: i64) -> Result<RecordBatch, PipelineError> {
-        let error = |source| PipelineError::Columns { table: Table::Events.name(), source };
+        let error = |source| PipelineError::Columns {
+            table: Table::Events.name(),
+            source,
+        };
         let rows = self.len();
         let columns = vec![
             self.event_id.finish().map_err(error)?,
@@ -158,12 +171,23 @@ impl EventColumns {
 /// When the columns do not fit, which does not happen.
 pub fn dead_letters(rejections: &[(String, Rejection)], epoch: i64) -> Result<RecordBatch, PipelineError> {
     let columns = vec![
-        times(rejections.iter().map(|(_, rejection)| rejection.received_at.0).collect()),
+        times(
+            rejections
+                .iter()
+                .map(|(_, rejection)| rejection.received_at.0)
+                .collect(),
+        ),
         texts(rejections.iter().map(|(partition, _)| partition.as_str())),
-        texts(rejections.iter().map(|(_, rejection)| rejection.position.as_str())),
+        texts(
+            rejections
+                .iter()
+                .map(|(_, rejection)| rejection.position.as_str()),
+        ),
         texts(rejections.iter().map(|(_, rejection)| rejection.reason.as_str())),
         texts(rejections.iter().map(|(_, rejection)| rejection.detail.as_str())),
-        Arc::new(BinaryArray::from_iter_values(rejections.iter().map(|(_, rejection)| &rejection.payload))),
+        Arc::new(BinaryArray::from_iter_values(
+            rejections.iter().map(|(_, rejection)| &rejection.payload),
+        )),
         integers(vec![epoch; rejections.len()]),
     ];
     batch_of(Table::DeadLetters, columns)
@@ -173,18 +197,27 @@ pub fn dead_letters(rejections: &[(String, Rejection)], epoch: i64) -> Result<Re
 ///
 /// # Errors
 /// When the columns do not fit, which does not happen.
-pub fn first_exposures(rows: &[ExposureRow], epoch: i64) -> Result<BTreeMap<i32, RecordBatch>, PipelineError> {
-    by_day(rows, |row| row.ts.day(), |rows| {
-        let columns = vec![
-            texts(rows.iter().map(|row| row.experiment.as_str())),
-            texts(rows.iter().map(|row| row.user_id.as_str())),
-            texts(rows.iter().map(|row| row.variant.as_str())),
-            times(rows.iter().map(|row| row.ts.0).collect()),
-            Arc::new(BooleanArray::from_iter(rows.iter().map(|row| Some(row.crossover)))),
-            integers(vec![epoch; rows.len()]),
-        ];
-        batch_of(Table::FirstExposures, columns)
-    })
+pub fn first_exposures(
+    rows: &[ExposureRow],
+    epoch: i64,
+) -> Result<BTreeMap<i32, RecordBatch>, PipelineError> {
+    by_day(
+        rows,
+        |row| row.ts.day(),
+        |rows| {
+            let columns = vec![
+                texts(rows.iter().map(|row| row.experiment.as_str())),
+                texts(rows.iter().map(|row| row.user_id.as_str())),
+                texts(rows.iter().map(|row| row.variant.as_str())),
+                times(rows.iter().map(|row| row.ts.0).collect()),
+                Arc::new(BooleanArray::from_iter(
+                    rows.iter().map(|row| Some(row.crossover)),
+                )),
+                integers(vec![epoch; rows.len()]),
+            ];
+            batch_of(Table::FirstExposures, columns)
+        },
+    )
 }
 
 /// Window rows as columns, by day.
@@ -192,22 +225,30 @@ pub fn first_exposures(rows: &[ExposureRow], epoch: i64) -> Result<BTreeMap<i32,
 /// # Errors
 /// When the columns do not fit, which does not happen.
 pub fn windows(rows: &[WindowRow], epoch: i64) -> Result<BTreeMap<i32, RecordBatch>, PipelineError> {
-    by_day(rows, |row| row.start.day(), |rows| {
-        let columns = vec![
-            times(rows.iter().map(|row| row.start.0).collect()),
-            Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.seconds))),
-            texts(rows.iter().map(|row| row.experiment.as_str())),
-            texts(rows.iter().map(|row| row.variant.as_str())),
-            texts(rows.iter().map(|row| row.metric.as_str())),
-            new_null_array(&DataType::Utf8, rows.len()),
-            new_null_array(&DataType::Utf8, rows.len()),
-            integers(rows.iter().map(|row| row.moments.n as i64).collect()),
-            Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.moments.mean))),
-            Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.moments.m2))),
-            integers(vec![epoch; rows.len()]),
-        ];
-        batch_of(Table::Windows, columns)
-    })
+    by_day(
+        rows,
+        |row| row.start.day(),
+        |rows| {
+            let columns = vec![
+                times(rows.iter().map(|row| row.start.0).collect()),
+                Arc::new(Int32Array::from_iter_values(rows.iter().map(|row| row.seconds))),
+                texts(rows.iter().map(|row| row.experiment.as_str())),
+                texts(rows.iter().map(|row| row.variant.as_str())),
+                texts(rows.iter().map(|row| row.metric.as_str())),
+                new_null_array(&DataType::Utf8, rows.len()),
+                new_null_array(&DataType::Utf8, rows.len()),
+                integers(rows.iter().map(|row| row.moments.n as i64).collect()),
+                Arc::new(Float64Array::from_iter_values(
+                    rows.iter().map(|row| row.moments.mean),
+                )),
+                Arc::new(Float64Array::from_iter_values(
+                    rows.iter().map(|row| row.moments.m2),
+                )),
+                integers(vec![epoch; rows.len()]),
+            ];
+            batch_of(Table::Windows, columns)
+        },
+    )
 }
 
 /// Summary rows as columns; they all belong to the day of `as_of`.
@@ -224,8 +265,12 @@ pub fn summaries(rows: &[SummaryRow], as_of: Timestamp, epoch: i64) -> Result<Re
         new_null_array(&DataType::Utf8, rows.len()),
         integers(rows.iter().map(|row| row.exposed as i64).collect()),
         integers(rows.iter().map(|row| row.units as i64).collect()),
-        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.moments.mean))),
-        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.moments.m2))),
+        Arc::new(Float64Array::from_iter_values(
+            rows.iter().map(|row| row.moments.mean),
+        )),
+        Arc::new(Float64Array::from_iter_values(
+            rows.iter().map(|row| row.moments.m2),
+        )),
         integers(vec![epoch; rows.len()]),
     ];
     batch_of(Table::Summaries, columns)
@@ -240,5 +285,7 @@ fn by_day<R>(
     for row in rows {
         days.entry(day_of(row)).or_default().push(row);
     }
-    days.into_iter().map(|(day, rows)| Ok((day, columns(&rows)?))).collect()
+    days.into_iter()
+        .map(|(day, rows)| Ok((day, columns(&rows)?)))
+        .collect()
 }

@@ -121,7 +121,12 @@ impl SeenIds {
         Ok(())
     }
 
-    fn insert(&mut self, key: u128, bucket: i64, lookup: &mut dyn RunLookup) -> Result<bool, crate::PipelineError> {
+    fn insert(
+        &mut self,
+        key: u128,
+        bucket: i64,
+        lookup: &mut dyn RunLookup,
+    ) -> Result<bool, crate::PipelineError> {
         let key = stored(key);
         let mask = self.keys.len() - 1;
         let mut slot = home(key, mask);
@@ -140,9 +145,20 @@ impl SeenIds {
         Ok(true)
     }
 
-    fn in_runs(&self, key: u128, bucket: i64, lookup: &mut dyn RunLookup) -> Result<bool, crate::PipelineError> {
+    fn in_runs(
+        &self,
+        key: u128,
+        bucket: i64,
+        lookup: &mut dyn RunLookup,
+    ) -> Result<bool, crate::PipelineError> {
         for epoch in self.runs.get(&bucket).into_iter().flatten() {
-            if lookup.contains(RunName { bucket, epoch: *epoch }, key)? {
+            if lookup.contains(
+                RunName {
+                    bucket,
+                    epoch: *epoch,
+                },
+                key,
+            )? {
                 return Ok(true);
             }
         }
@@ -198,7 +214,10 @@ impl SeenIds {
         for (bucket, key) in leaving {
             match runs.last_mut() {
                 Some(run) if run.name.bucket == bucket => run.keys.push(key),
-                _ => runs.push(Run { name: RunName { bucket, epoch }, keys: vec![key] }),
+                _ => runs.push(Run {
+                    name: RunName { bucket, epoch },
+                    keys: vec![key],
+                }),
             }
         }
         for run in &runs {
@@ -209,7 +228,11 @@ impl SeenIds {
 
     /// The parts that a snapshot keeps: keys in memory with their buckets, the eviction boundary, and the runs.
     pub fn parts(&self) -> SeenParts {
-        let held = self.keys.iter().zip(&self.buckets).filter(|(key, _)| **key != FREE);
+        let held = self
+            .keys
+            .iter()
+            .zip(&self.buckets)
+            .filter(|(key, _)| **key != FREE);
         SeenParts {
             held: held.map(|(key, bucket)| (*key, *bucket)).collect(),
             evicted_below: self.evicted_below,
@@ -219,7 +242,9 @@ impl SeenIds {
 
     /// The set that had these parts.
     pub fn from_parts(parts: SeenParts) -> Self {
-        let slots = (parts.held.len() * 8 / MAX_EIGHTHS + 1).next_power_of_two().max(INITIAL_SLOTS);
+        let slots = (parts.held.len() * 8 / MAX_EIGHTHS + 1)
+            .next_power_of_two()
+            .max(INITIAL_SLOTS);
         let mut seen = Self {
             keys: vec![FREE; slots],
             buckets: vec![0; slots],
@@ -288,7 +313,12 @@ mod tests {
     fn copies_within_one_group_are_found() {
         let mut seen = SeenIds::default();
         let mut fresh = Vec::new();
-        seen.insert_all(&[(7, 0), (7, 0), (0, 0), (0, 5), (FREE, 0), (FREE, 1), (1 << 90, 0)], &mut Runs::default(), &mut fresh).unwrap();
+        seen.insert_all(
+            &[(7, 0), (7, 0), (0, 0), (0, 5), (FREE, 0), (FREE, 1), (1 << 90, 0)],
+            &mut Runs::default(),
+            &mut fresh,
+        )
+        .unwrap();
         assert_eq!(fresh, [0, 2, 4, 6]);
     }
 }

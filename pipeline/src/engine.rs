@@ -50,9 +50,15 @@ pub struct Horizons {
 
 impl Horizons {
     /// For live sources: ten minutes of lateness, an hour of ids in memory.
-    pub const LIVE: Self = Self { lateness_micros: 600 * 1_000_000, dedup_micros: 3_600 * 1_000_000 };
+    pub const LIVE: Self = Self {
+        lateness_micros: 600 * 1_000_000,
+        dedup_micros: 3_600 * 1_000_000,
+    };
     /// For history read from files: an hour of both, because files are concatenated and sorted loosely.
-    pub const REPLAY: Self = Self { lateness_micros: 3_600 * 1_000_000, dedup_micros: 3_600 * 1_000_000 };
+    pub const REPLAY: Self = Self {
+        lateness_micros: 3_600 * 1_000_000,
+        dedup_micros: 3_600 * 1_000_000,
+    };
 }
 
 /// Events that came too late to be counted at once, and what they touched.
@@ -199,7 +205,15 @@ impl Engine {
             }
             EventKind::Track => {
                 let event_name = self.event_number(name);
-                self.track(user, Track { previous: NO_TRACK, ts: event.ts, value: event.value, event: event_name });
+                self.track(
+                    user,
+                    Track {
+                        previous: NO_TRACK,
+                        ts: event.ts,
+                        value: event.value,
+                        event: event_name,
+                    },
+                );
             }
         }
     }
@@ -239,7 +253,8 @@ impl Engine {
         self.tracks.let_go(horizon);
         self.close_windows(horizon);
         self.windows.sweep(&mut self.values);
-        self.seen.evict(self.watermark.plus_micros(-self.horizons.dedup_micros).0, epoch)
+        self.seen
+            .evict(self.watermark.plus_micros(-self.horizons.dedup_micros).0, epoch)
     }
 }
 

@@ -68,6 +68,17 @@ pub enum PipelineError {
         /// What is wrong with it.
         why: String,
     },
+    /// A commit is not finished in every table, because a writer is at it or was killed.
+    #[error(
+        "table {table} is not at epoch {epoch} as the events are; try again, or where nobody writes, finish it by `replay` or \
+         `serve`"
+    )]
+    Unsettled {
+        /// The table.
+        table: &'static str,
+        /// The last epoch of the events.
+        epoch: i64,
+    },
     /// The root of the lake is not a folder or URL that can be used.
     #[error("cannot use {root} as the root of the lake")]
     BadRoot {

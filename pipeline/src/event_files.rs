@@ -46,8 +46,13 @@ impl EventFiles {
     /// When the system refuses a thread.
     pub fn start() -> Result<Self, PipelineError> {
         let (orders, inbox) = sync_channel(QUEUE_BATCHES);
-        let thread = std::thread::Builder::new().name("event-files".into()).spawn(move || work(&inbox));
-        Ok(Self { orders: Some(orders), thread: Some(thread.map_err(|_| GONE)?) })
+        let thread = std::thread::Builder::new()
+            .name("event-files".into())
+            .spawn(move || work(&inbox));
+        Ok(Self {
+            orders: Some(orders),
+            thread: Some(thread.map_err(|_| GONE)?),
+        })
     }
 
     /// Hands over rows of one day.
@@ -65,7 +70,11 @@ impl EventFiles {
     /// When rows could not be encoded, or the thread has ended.
     pub fn finish(&self) -> Result<Vec<DayFile>, PipelineError> {
         let (answer, result) = sync_channel(1);
-        self.orders.as_ref().ok_or(GONE)?.send(Order::Finish(answer)).map_err(|_| GONE)?;
+        self.orders
+            .as_ref()
+            .ok_or(GONE)?
+            .send(Order::Finish(answer))
+            .map_err(|_| GONE)?;
         result.recv().map_err(|_| GONE)?
     }
 }
@@ -107,14 +116,22 @@ impl Open {
         }
         let finish = |(day, (writer, rows)): (i32, (ArrowWriter<Vec<u8>>, u64))| {
             let bytes = writer.into_inner().map_err(encode_error)?;
-            Ok(DayFile { day, rows, bytes: bytes.into() })
+            Ok(DayFile {
+                day,
+                rows,
+                bytes: bytes.into(),
+            })
         };
         days.into_iter().map(finish).collect()
     }
 }
 
 fn encode_error(source: parquet::errors::ParquetError) -> PipelineError {
-    PipelineError::Parquet { action: "write", table: Table::Events.name(), source }
+    PipelineError::Parquet {
+        action: "write",
+        table: Table::Events.name(),
+        source,
+    }
 }
 
 fn work(inbox: &Receiver<Order>) {

@@ -22,28 +22,53 @@ struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     fn text(&self, name: &str, row: usize) -> &'a str {
-        let column = self.batch.column_by_name(name).expect("the column stands in the table's schema");
+        let column = self
+            .batch
+            .column_by_name(name)
+            .expect("the column stands in the table's schema");
         let column = column.as_string::<i32>();
-        if column.is_null(row) { "" } else { column.value(row) }
+        if column.is_null(row) {
+            ""
+        } else {
+            column.value(row)
+        }
     }
 
     fn integer(&self, name: &str, row: usize) -> i64 {
-        self.batch.column_by_name(name).expect("the column stands in the table's schema").as_primitive::<Int64Type>().value(row)
+        self.batch
+            .column_by_name(name)
+            .expect("the column stands in the table's schema")
+            .as_primitive::<Int64Type>()
+            .value(row)
     }
 
     fn time(&self, name: &str, row: usize) -> Timestamp {
-        let column = self.batch.column_by_name(name).expect("the column stands in the table's schema");
+        let column = self
+            .batch
+            .column_by_name(name)
+            .expect("the column stands in the table's schema");
         Timestamp(column.as_primitive::<TimestampMicrosecondType>().value(row))
     }
 
     fn value(&self, row: usize) -> f64 {
-        let column = self.batch.column_by_name("value").expect("the column stands in the table's schema");
+        let column = self
+            .batch
+            .column_by_name("value")
+            .expect("the column stands in the table's schema");
         let column = column.as_primitive::<Float64Type>();
-        if column.is_null(row) { 0.0 } else { column.value(row) }
+        if column.is_null(row) {
+            0.0
+        } else {
+            column.value(row)
+        }
     }
 
     fn kind(&self, row: usize) -> EventKind {
-        if self.text("type", row) == "exposure" { EventKind::Exposure } else { EventKind::Track }
+        if self.text("type", row) == "exposure" {
+            EventKind::Exposure
+        } else {
+            EventKind::Track
+        }
     }
 
     /// The experiment of an exposure, the event name of a track.
@@ -62,7 +87,10 @@ impl<'a> Columns<'a> {
 pub async fn epoch_events(lake: &Lake, epoch: i64) -> Result<Vec<EventBatch>, PipelineError> {
     let mut batches = Vec::new();
     for file in lake.active_files(Table::Events)? {
-        if file.epochs.is_none_or(|(first, last)| (first..=last).contains(&epoch)) {
+        if file
+            .epochs
+            .is_none_or(|(first, last)| (first..=last).contains(&epoch))
+        {
             batches.extend(read(lake, &file.path).await?);
         }
     }
@@ -80,7 +108,10 @@ pub async fn epoch_events(lake: &Lake, epoch: i64) -> Result<Vec<EventBatch>, Pi
 async fn read(lake: &Lake, path: &str) -> Result<Vec<RecordBatch>, PipelineError> {
     let path = format!("lake/{}/{path}", Table::Events.name());
     let bytes = lake.root().get(&path).await?;
-    let bytes = bytes.ok_or_else(|| PipelineError::BadState { path, why: "the table names it and it is missing".into() })?;
+    let bytes = bytes.ok_or_else(|| PipelineError::BadState {
+        path,
+        why: "the table names it and it is missing".into(),
+    })?;
     read_file(Table::Events, bytes)
 }
 
@@ -93,7 +124,9 @@ fn event_batch(batches: &[RecordBatch], order: &[(i64, u32, u32)]) -> EventBatch
         rejections: Vec::new(),
     };
     for (_, number, row) in order {
-        let columns = Columns { batch: &batches[*number as usize] };
+        let columns = Columns {
+            batch: &batches[*number as usize],
+        };
         let row = *row as usize;
         let (event_id, user_id) = (columns.text("event_id", row), columns.text("user_id", row));
         let record = EventRecord {
@@ -117,7 +150,10 @@ fn event_batch(batches: &[RecordBatch], order: &[(i64, u32, u32)]) -> EventBatch
 fn keep(buffer: &mut Vec<u8>, text: &str) -> Span {
     let start = buffer.len() as u32;
     buffer.extend_from_slice(text.as_bytes());
-    Span { start, length: text.len() as u32 }
+    Span {
+        start,
+        length: text.len() as u32,
+    }
 }
 
 /// The accepted events up to an epoch of the users that `wanted` knows, by the number that it gives them.
@@ -156,12 +192,21 @@ pub async fn day_tracks(
     up_to_epoch: i64,
     mut each: impl FnMut(&str, Timestamp, &str, f64),
 ) -> Result<(), PipelineError> {
-    for file in lake.active_files(Table::Events)?.into_iter().filter(|file| file.day == Some(day)) {
+    for file in lake
+        .active_files(Table::Events)?
+        .into_iter()
+        .filter(|file| file.day == Some(day))
+    {
         for batch in read(lake, &file.path).await? {
             let columns = Columns { batch: &batch };
             for row in 0..batch.num_rows() {
                 if columns.kind(row) == EventKind::Track && columns.integer("epoch", row) <= up_to_epoch {
-                    each(columns.text("user_id", row), columns.time("ts", row), columns.text("event", row), columns.value(row));
+                    each(
+                        columns.text("user_id", row),
+                        columns.time("ts", row),
+                        columns.text("event", row),
+                        columns.value(row),
+                    );
                 }
             }
         }
@@ -175,11 +220,22 @@ fn history_event(columns: &Columns<'_>, row: usize) -> HistoryEvent {
         EventKind::Exposure => {
             let event_id = columns.text("event_id", row).to_owned();
             let id_key = ingest::decode::id_key(event_id.as_bytes());
-            let (experiment, variant) = (columns.text("experiment", row).into(), columns.text("variant", row).into());
-            HistoryEvent::Exposure { ts, experiment, variant, event_id, id_key }
+            let (experiment, variant) = (
+                columns.text("experiment", row).into(),
+                columns.text("variant", row).into(),
+            );
+            HistoryEvent::Exposure {
+                ts,
+                experiment,
+                variant,
+                event_id,
+                id_key,
+            }
         }
-        EventKind::Track => {
-            HistoryEvent::Track { ts, event: columns.text("event", row).into(), value: columns.value(row) }
-        }
+        EventKind::Track => HistoryEvent::Track {
+            ts,
+            event: columns.text("event", row).into(),
+            value: columns.value(row),
+        },
     }
 }

@@ -30,15 +30,27 @@ fn write_snapshot(worker: &mut Worker, epoch: i64) -> Result<(), PipelineError> 
     let root = worker.lake.root().clone();
     let bytes = worker.engine.to_snapshot();
     let size_bytes = bytes.len();
-    worker.runtime.block_on(root.put(&state::snapshot_path(epoch), bytes.into()))?;
+    worker
+        .runtime
+        .block_on(root.put(&state::snapshot_path(epoch), bytes.into()))?;
     failpoint::at(Step::SnapshotWritten);
     ::metrics::counter!(crate::metrics::SNAPSHOTS).increment(1);
     if let Some(before) = worker.restored.base {
         worker.runtime.block_on(state::forget_manifests(&root, before))?;
-        worker.runtime.block_on(state::forget_snapshots(&root, &[before, epoch]))?;
+        worker
+            .runtime
+            .block_on(state::forget_snapshots(&root, &[before, epoch]))?;
     }
-    tracing::info!(epoch, size_bytes, events = worker.restored.events_since, "wrote a full snapshot");
-    worker.restored = RestoredSize { base: Some(epoch), events_since: 0 };
+    tracing::info!(
+        epoch,
+        size_bytes,
+        events = worker.restored.events_since,
+        "wrote a full snapshot"
+    );
+    worker.restored = RestoredSize {
+        base: Some(epoch),
+        events_since: 0,
+    };
     Ok(())
 }
 
@@ -75,22 +87,45 @@ fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Re
     for file in &files {
         let path = format!("lake/{}/{}", table.name(), file.path);
         let bytes = worker.runtime.block_on(worker.lake.root().get(&path))?;
-        let missing = || PipelineError::BadState { path: path.clone(), why: "the table names it and it is missing".into() };
+        let missing = || PipelineError::BadState {
+            path: path.clone(),
+            why: "the table names it and it is missing".into(),
+        };
         batches.extend(read_file(table, bytes.ok_or_else(missing)?)?);
     }
     let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-    let first = files.iter().filter_map(|file| file.epochs).map(|epochs| epochs.0).min().unwrap_or(0);
-    let last = files.iter().filter_map(|file| file.epochs).map(|epochs| epochs.1).max().unwrap_or(0);
+    let first = files
+        .iter()
+        .filter_map(|file| file.epochs)
+        .map(|epochs| epochs.0)
+        .min()
+        .unwrap_or(0);
+    let last = files
+        .iter()
+        .filter_map(|file| file.epochs)
+        .map(|epochs| epochs.1)
+        .max()
+        .unwrap_or(0);
     let run = format!("{}-joined", worker.settings.run_id);
     let mut joined = DataFile::of_epoch(day, last, &run, 0, rows);
     let bytes = encode_batches(table, &batches)?;
     joined.epochs = (first, last);
     joined.size_bytes = bytes.len() as u64;
     joined.written_at_ms = (worker.settings.now)().0 / 1_000;
-    worker.runtime.block_on(worker.lake.write_file(table, &joined.path, bytes))?;
+    worker
+        .runtime
+        .block_on(worker.lake.write_file(table, &joined.path, bytes))?;
     let gone: BTreeSet<String> = files.iter().map(|file| file.path.clone()).collect();
-    worker.runtime.block_on(worker.lake.swap_files(table, &gone, &[joined]))?;
+    worker
+        .runtime
+        .block_on(worker.lake.swap_files(table, &gone, &[joined]))?;
     ::metrics::counter!(crate::metrics::FILES_JOINED, "table" => table.name()).increment(gone.len() as u64);
-    tracing::info!(table = table.name(), day, files = gone.len(), rows, "joined small files");
+    tracing::info!(
+        table = table.name(),
+        day,
+        files = gone.len(),
+        rows,
+        "joined small files"
+    );
     Ok(())
 }

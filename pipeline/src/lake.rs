@@ -11,10 +11,10 @@ mod root;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deltalake_core::{DeltaTable, TableProperty};
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, Transaction, engine::arrow_conversion::TryIntoKernel};
 use deltalake_core::protocol::{DeltaOperation, OutputMode, SaveMode};
+use deltalake_core::{DeltaTable, TableProperty};
 use futures::StreamExt;
 
 pub use files::{ActiveFile, DataFile, encode_batches, read_file};
@@ -43,8 +43,15 @@ pub struct Lake {
     tables: BTreeMap<Table, DeltaTable>,
 }
 
-fn table_error(action: &'static str, table: Table) -> impl FnOnce(deltalake_core::DeltaTableError) -> PipelineError {
-    move |source| PipelineError::Table { action, table: table.name(), source: Box::new(source) }
+fn table_error(
+    action: &'static str,
+    table: Table,
+) -> impl FnOnce(deltalake_core::DeltaTableError) -> PipelineError {
+    move |source| PipelineError::Table {
+        action,
+        table: table.name(),
+        source: Box::new(source),
+    }
 }
 
 impl Lake {
@@ -56,7 +63,11 @@ impl Lake {
         let mut tables = BTreeMap::new();
         for table in Table::ALL {
             let mut delta = root.table(table)?;
-            if !delta.verify_deltatable_existence().await.map_err(table_error("open", table))? {
+            if !delta
+                .verify_deltatable_existence()
+                .await
+                .map_err(table_error("open", table))?
+            {
                 delta = create(delta, table).await?;
                 root.sync_log(table, 0)?;
             } else {
@@ -92,7 +103,9 @@ impl Lake {
     }
 
     fn delta_mut(&mut self, table: Table) -> &mut DeltaTable {
-        self.tables.get_mut(&table).expect("every table is opened with the lake")
+        self.tables
+            .get_mut(&table)
+            .expect("every table is opened with the lake")
     }
 
     /// Reads what others have committed since.
@@ -101,7 +114,10 @@ impl Lake {
     /// When a log cannot be read.
     pub async fn refresh(&mut self) -> Result<(), PipelineError> {
         for table in Table::ALL {
-            self.delta_mut(table).update_state().await.map_err(table_error("read", table))?;
+            self.delta_mut(table)
+                .update_state()
+                .await
+                .map_err(table_error("read", table))?;
         }
         Ok(())
     }
@@ -114,7 +130,9 @@ impl Lake {
         let delta = self.delta(table);
         let log_store = delta.log_store();
         let state = delta.snapshot().map_err(table_error("read", table))?;
-        let version = state.transaction_version(log_store.as_ref(), PIPELINE_APP_ID).await;
+        let version = state
+            .transaction_version(log_store.as_ref(), PIPELINE_APP_ID)
+            .await;
         version.map_err(table_error("read", table))
     }
 
@@ -124,7 +142,11 @@ impl Lake {
     /// When the log cannot be read.
     pub fn active_files(&self, table: Table) -> Result<Vec<ActiveFile>, PipelineError> {
         let state = self.delta(table).snapshot().map_err(table_error("read", table))?;
-        Ok(state.log_data().into_iter().map(|view| ActiveFile::from_view(&view)).collect())
+        Ok(state
+            .log_data()
+            .into_iter()
+            .map(|view| ActiveFile::from_view(&view))
+            .collect())
     }
 
     /// Makes an epoch true in a table: adds `files`, and takes out all other files of the `replaced` days.
@@ -146,10 +168,16 @@ impl Lake {
         }
         let mut actions: Vec<Action> = files.iter().map(|file| Action::Add(file.add_action())).collect();
         if !replaced.is_empty() {
-            actions.extend(self.removals(table, |file| file.day.is_some_and(|day| replaced.contains(&day)), true)?);
+            actions.extend(self.removals(
+                table,
+                |file| file.day.is_some_and(|day| replaced.contains(&day)),
+                true,
+            )?);
         }
         let transactions = std::iter::once(PIPELINE_APP_ID.to_owned()).chain(app_ids.iter().cloned());
-        let transactions = transactions.map(|app_id| Transaction::new(app_id, epoch)).collect();
+        let transactions = transactions
+            .map(|app_id| Transaction::new(app_id, epoch))
+            .collect();
         let properties = CommitProperties::default()
             .with_application_transactions(transactions)
             .with_max_retries(COMMIT_RETRIES);
@@ -169,11 +197,16 @@ impl Lake {
     }
 
     async fn has_epoch(&mut self, table: Table, epoch: i64) -> Result<bool, PipelineError> {
-        self.delta_mut(table).update_state().await.map_err(table_error("read", table))?;
+        self.delta_mut(table)
+            .update_state()
+            .await
+            .map_err(table_error("read", table))?;
         match self.epoch(table).await? {
-            Some(found) if found > epoch => {
-                Err(PipelineError::Fenced { table: table.name(), found, expected: epoch - 1 })
-            }
+            Some(found) if found > epoch => Err(PipelineError::Fenced {
+                table: table.name(),
+                found,
+                expected: epoch - 1,
+            }),
             found => Ok(found == Some(epoch)),
         }
     }
@@ -185,8 +218,13 @@ impl Lake {
         data_change: bool,
     ) -> Result<Vec<Action>, PipelineError> {
         let state = self.delta(table).snapshot().map_err(table_error("read", table))?;
-        let views = state.log_data().into_iter().filter(|view| leaves(&ActiveFile::from_view(view)));
-        Ok(views.map(|view| Action::Remove(view.remove_action(data_change))).collect())
+        let views = state
+            .log_data()
+            .into_iter()
+            .filter(|view| leaves(&ActiveFile::from_view(view)));
+        Ok(views
+            .map(|view| Action::Remove(view.remove_action(data_change)))
+            .collect())
     }
 
     async fn write_commit(
@@ -205,14 +243,22 @@ impl Lake {
         );
         let version = commit.await.map_err(table_error("commit to", table))?.version();
         self.root.sync_log(table, version)?;
-        self.delta_mut(table).update_state().await.map_err(table_error("read", table))
+        self.delta_mut(table)
+            .update_state()
+            .await
+            .map_err(table_error("read", table))
     }
 
     /// Replaces files by others with the same rows: one commit that changes no data.
     ///
     /// # Errors
     /// When the table cannot be written.
-    pub async fn swap_files(&mut self, table: Table, gone: &BTreeSet<String>, new: &[DataFile]) -> Result<(), PipelineError> {
+    pub async fn swap_files(
+        &mut self,
+        table: Table,
+        gone: &BTreeSet<String>,
+        new: &[DataFile],
+    ) -> Result<(), PipelineError> {
         let mut actions = self.removals(table, |file| gone.contains(&file.path), false)?;
         actions.extend(new.iter().map(|file| {
             let mut add = file.add_action();
@@ -224,15 +270,28 @@ impl Lake {
             partition_by: Some(vec![PARTITION_COLUMN.into()]),
             predicate: None,
         };
-        self.write_commit(table, actions, CommitProperties::default().with_max_retries(COMMIT_RETRIES), operation).await
+        self.write_commit(
+            table,
+            actions,
+            CommitProperties::default().with_max_retries(COMMIT_RETRIES),
+            operation,
+        )
+        .await
     }
 
     /// Writes a data file of a table; it is part of the table only once committed.
     ///
     /// # Errors
     /// When the object cannot be written and made durable.
-    pub async fn write_file(&self, table: Table, name: &str, bytes: bytes::Bytes) -> Result<(), PipelineError> {
-        self.root.put(&format!("lake/{}/{name}", table.name()), bytes).await
+    pub async fn write_file(
+        &self,
+        table: Table,
+        name: &str,
+        bytes: bytes::Bytes,
+    ) -> Result<(), PipelineError> {
+        self.root
+            .put(&format!("lake/{}/{name}", table.name()), bytes)
+            .await
     }
 
     /// Deletes data files that no version of any table names and that belong to an epoch that never came true.
@@ -242,13 +301,28 @@ impl Lake {
     pub async fn sweep_orphans(&self, after_epoch: i64) -> Result<usize, PipelineError> {
         let mut swept = 0;
         for table in Table::ALL {
-            let active: BTreeSet<String> = self.active_files(table)?.into_iter().map(|file| file.path).collect();
+            let active: BTreeSet<String> = self
+                .active_files(table)?
+                .into_iter()
+                .map(|file| file.path)
+                .collect();
             let prefix = format!("lake/{}", table.name());
             let mut objects = self.root.list(&prefix);
             while let Some(object) = objects.next().await {
-                let location = object.map_err(|source| PipelineError::Object { action: "list", path: prefix.clone(), source })?.location;
-                let name = location.as_ref().strip_prefix(&format!("{prefix}/")).unwrap_or_default().to_owned();
-                let orphan = files::epoch_of(&name).is_some_and(|epoch| epoch > after_epoch) && !active.contains(&name);
+                let location = object
+                    .map_err(|source| PipelineError::Object {
+                        action: "list",
+                        path: prefix.clone(),
+                        source,
+                    })?
+                    .location;
+                let name = location
+                    .as_ref()
+                    .strip_prefix(&format!("{prefix}/"))
+                    .unwrap_or_default()
+                    .to_owned();
+                let orphan = files::epoch_of(&name).is_some_and(|epoch| epoch > after_epoch)
+                    && !active.contains(&name);
                 if orphan {
                     self.root.delete(location.as_ref()).await?;
                     swept += 1;
@@ -261,10 +335,14 @@ impl Lake {
 
 async fn create(delta: DeltaTable, table: Table) -> Result<DeltaTable, PipelineError> {
     let schema = table.schema();
-    let schema: deltalake_core::kernel::StructType = schema
-        .as_ref()
-        .try_into_kernel()
-        .map_err(|source| PipelineError::Columns { table: table.name(), source })?;
+    let schema: deltalake_core::kernel::StructType =
+        schema
+            .as_ref()
+            .try_into_kernel()
+            .map_err(|source| PipelineError::Columns {
+                table: table.name(),
+                source,
+            })?;
     let builder = deltalake_core::operations::create::CreateBuilder::new()
         .with_log_store(delta.log_store())
         .with_table_name(table.name())

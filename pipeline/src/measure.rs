@@ -63,7 +63,10 @@ pub struct Measures {
 impl Measures {
     /// Compiles a plan; names of experiments and events get their numbers.
     pub fn compile(plan: &MeasurementPlan, experiments: &mut Names, events: &mut Names) -> Self {
-        let mut measures = Self { discovery: plan.discovery, ..Self::default() };
+        let mut measures = Self {
+            discovery: plan.discovery,
+            ..Self::default()
+        };
         for experiment in &plan.experiments {
             let number = experiments.number_of(experiment.key.as_str());
             measures.declared.insert(number, experiment.metrics.clone());
@@ -80,13 +83,19 @@ impl Measures {
     pub fn know_events(&mut self, events: &Names) {
         for number in self.by_event.len()..events.texts().len() {
             self.by_event.push(Vec::new());
-            self.list.iter().enumerate().filter(|(_, measure)| measure.event as usize == number).for_each(|(index, _)| {
-                self.by_event[number].push(index as u32);
-            });
+            self.list
+                .iter()
+                .enumerate()
+                .filter(|(_, measure)| measure.event as usize == number)
+                .for_each(|(index, _)| {
+                    self.by_event[number].push(index as u32);
+                });
             if !self.discovery {
                 continue;
             }
-            let Ok(name) = EventName::new(events.text(number as u32)) else { continue };
+            let Ok(name) = EventName::new(events.text(number as u32)) else {
+                continue;
+            };
             for metric in MetricDefinition::discovered(&name) {
                 self.add_metric(metric, number as u32);
             }
@@ -97,11 +106,17 @@ impl Measures {
         if self.keys.contains_key(&definition.key) {
             return;
         }
-        let window_micros = definition.conversion_window_seconds.map_or(i64::MAX, |seconds| i64::from(seconds) * 1_000_000);
+        let window_micros = definition
+            .conversion_window_seconds
+            .map_or(i64::MAX, |seconds| i64::from(seconds) * 1_000_000);
         let wanted = Measure {
             event,
             window_micros,
-            adds: if definition.kind == MetricKind::Count { Adds::One } else { Adds::Value },
+            adds: if definition.kind == MetricKind::Count {
+                Adds::One
+            } else {
+                Adds::Value
+            },
             cap: definition.cap.unwrap_or(f64::INFINITY),
         };
         let same = |measure: &Measure| {
@@ -121,14 +136,26 @@ impl Measures {
         let index = self.metrics.len() as u32;
         self.keys.insert(definition.key.clone(), index);
         self.metrics_of_measure[measure].push(index);
-        self.metrics.push(PlannedMetric { definition, measure: measure as u32 });
+        self.metrics.push(PlannedMetric {
+            definition,
+            measure: measure as u32,
+        });
     }
 
     /// A measure of all events of a name without a window; made without a metric when no metric has one.
     pub fn unlimited(&mut self, event: u32) -> u32 {
-        let found = self.of_event(event).iter().copied().find(|measure| self.get(*measure).window_micros == i64::MAX);
+        let found = self
+            .of_event(event)
+            .iter()
+            .copied()
+            .find(|measure| self.get(*measure).window_micros == i64::MAX);
         found.unwrap_or_else(|| {
-            self.list.push(Measure { event, window_micros: i64::MAX, adds: Adds::One, cap: f64::INFINITY });
+            self.list.push(Measure {
+                event,
+                window_micros: i64::MAX,
+                adds: Adds::One,
+                cap: f64::INFINITY,
+            });
             self.metrics_of_measure.push(Vec::new());
             self.by_event[event as usize].push(self.list.len() as u32 - 1);
             self.list.len() as u32 - 1
@@ -168,7 +195,9 @@ impl Measures {
     /// The metrics that an experiment reads from a measure.
     pub fn metrics_of(&self, experiment: u32, measure: u32) -> impl Iterator<Item = &PlannedMetric> {
         let chosen = self.declared.get(&experiment).and_then(Option::as_ref);
-        let metrics = self.metrics_of_measure[measure as usize].iter().map(|index| &self.metrics[*index as usize]);
+        let metrics = self.metrics_of_measure[measure as usize]
+            .iter()
+            .map(|index| &self.metrics[*index as usize]);
         metrics.filter(move |metric| chosen.is_none_or(|chosen| chosen.contains(&metric.definition.key)))
     }
 }
@@ -183,7 +212,10 @@ mod tests {
         let purchase = events.number_of("purchase");
         let mut measures = Measures::compile(&MeasurementPlan::discover(), &mut experiments, &mut events);
         assert_eq!((measures.len(), measures.of_event(purchase)), (1, [0].as_slice()));
-        let keys: Vec<_> = measures.metrics_of(0, 0).map(|metric| metric.definition.key.to_string()).collect();
+        let keys: Vec<_> = measures
+            .metrics_of(0, 0)
+            .map(|metric| metric.definition.key.to_string())
+            .collect();
         assert_eq!(keys, ["purchase", "purchase_conversion"]);
         events.number_of("visit");
         measures.know_events(&events);
@@ -206,7 +238,10 @@ mod tests {
         assert_eq!(measures.of_event(0), [0, 1]);
         assert!(measures.has_windows());
         assert!(measures.measures_experiment(0) && !measures.measures_experiment(1));
-        let keys: Vec<_> = measures.metrics_of(0, 0).map(|metric| metric.definition.key.to_string()).collect();
+        let keys: Vec<_> = measures
+            .metrics_of(0, 0)
+            .map(|metric| metric.definition.key.to_string())
+            .collect();
         assert_eq!(keys, ["bought"]);
         assert_eq!(measures.metrics_of(0, 1).count(), 0);
     }

@@ -64,7 +64,11 @@ impl Users {
     /// The bytes of a user's id.
     pub fn id(&self, number: u32) -> &[u8] {
         let index = number as usize;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] as usize };
+        let start = if index == 0 {
+            0
+        } else {
+            self.ends[index - 1] as usize
+        };
         &self.bytes[start..self.ends[index] as usize]
     }
 
@@ -84,7 +88,8 @@ impl Users {
         self.bytes.extend_from_slice(id);
         self.ends.push(self.bytes.len() as u64);
         let hashes = &self.hashes;
-        self.table.insert_unique(hash, number, |other| hashes[*other as usize]);
+        self.table
+            .insert_unique(hash, number, |other| hashes[*other as usize]);
         (number, true)
     }
 
@@ -99,12 +104,21 @@ impl Users {
         for (number, hash) in hashes.iter().enumerate() {
             table.insert_unique(*hash, number as u32, |other| hashes[*other as usize]);
         }
-        Self { table, hashes, ends, bytes }
+        Self {
+            table,
+            hashes,
+            ends,
+            bytes,
+        }
     }
 
     /// The number of a user that has been seen.
     pub fn find(&self, hash: u64, id: &[u8]) -> Option<u32> {
-        self.table.find(hash, |number| self.hashes[*number as usize] == hash && self.id(*number) == id).copied()
+        self.table
+            .find(hash, |number| {
+                self.hashes[*number as usize] == hash && self.id(*number) == id
+            })
+            .copied()
     }
 }
 
@@ -115,7 +129,10 @@ mod tests {
     #[test]
     fn a_text_keeps_its_number() {
         let mut names = Names::default();
-        assert_eq!([names.number_of("a"), names.number_of("b"), names.number_of("a")], [0, 1, 0]);
+        assert_eq!(
+            [names.number_of("a"), names.number_of("b"), names.number_of("a")],
+            [0, 1, 0]
+        );
         assert_eq!((names.text(1), names.find("c")), ("b", None));
     }
 
@@ -126,7 +143,10 @@ mod tests {
         assert_eq!(users.number_of(7, b"ann"), (0, true));
         assert_eq!(users.number_of(7, b"bob"), (1, true));
         assert_eq!(users.number_of(7, b"ann"), (0, false));
-        assert_eq!((users.id(0), users.id(1), users.len()), (b"ann".as_slice(), b"bob".as_slice(), 2));
+        assert_eq!(
+            (users.id(0), users.id(1), users.len()),
+            (b"ann".as_slice(), b"bob".as_slice(), 2)
+        );
         assert_eq!(users.find(7, b"cid"), None);
     }
 }

@@ -20,15 +20,21 @@ pub(crate) struct Mended {
 
 /// Mends the engine's dirty users, and makes the windows of its dirty days again, from the events of the lake up to an
 /// epoch. What the engine holds and what it gives back depend on these events alone.
-pub(crate) async fn reconcile(engine: &mut Engine, lake: &Lake, up_to_epoch: i64) -> Result<Mended, PipelineError> {
+pub(crate) async fn reconcile(
+    engine: &mut Engine,
+    lake: &Lake,
+    up_to_epoch: i64,
+) -> Result<Mended, PipelineError> {
     let dirty = engine.take_dirty();
     if !dirty.users.is_empty() {
         let wanted = |id: &str| {
             let user = engine.find_user(ingest::decode::user_hash(id.as_bytes()), id.as_bytes())?;
             dirty.users.contains(&user).then_some(user)
         };
-        let histories: BTreeMap<_, _> =
-            history::user_events(lake, up_to_epoch, wanted).await?.into_iter().collect();
+        let histories: BTreeMap<_, _> = history::user_events(lake, up_to_epoch, wanted)
+            .await?
+            .into_iter()
+            .collect();
         for (user, events) in histories {
             engine.rebuild_user(user, events);
         }
@@ -60,7 +66,10 @@ pub(crate) async fn merge_windows(
     if !partly.is_empty() {
         let keys: HashSet<_> = derived.windows.iter().map(key_of).collect();
         let standing = window_rows(lake, &partly).await?;
-        let kept: Vec<_> = standing.into_iter().filter(|row| !keys.contains(&key_of(row))).collect();
+        let kept: Vec<_> = standing
+            .into_iter()
+            .filter(|row| !keys.contains(&key_of(row)))
+            .collect();
         derived.windows.extend(kept);
     }
     derived.windows.extend(mended.days.into_values().flatten());
@@ -70,16 +79,28 @@ pub(crate) async fn merge_windows(
 }
 
 fn key_of(row: &WindowRow) -> (Timestamp, i32, String, String, String) {
-    (row.start, row.seconds, row.experiment.clone(), row.variant.clone(), row.metric.clone())
+    (
+        row.start,
+        row.seconds,
+        row.experiment.clone(),
+        row.variant.clone(),
+        row.metric.clone(),
+    )
 }
 
 async fn window_rows(lake: &Lake, days: &BTreeSet<i32>) -> Result<Vec<WindowRow>, PipelineError> {
     let mut rows = Vec::new();
     let files = lake.active_files(Table::Windows)?;
-    for file in files.into_iter().filter(|file| file.day.is_some_and(|day| days.contains(&day))) {
+    for file in files
+        .into_iter()
+        .filter(|file| file.day.is_some_and(|day| days.contains(&day)))
+    {
         let path = format!("lake/{}/{}", Table::Windows.name(), file.path);
         let bytes = lake.root().get(&path).await?;
-        let missing = || PipelineError::BadState { path: path.clone(), why: "the table names it and it is missing".into() };
+        let missing = || PipelineError::BadState {
+            path: path.clone(),
+            why: "the table names it and it is missing".into(),
+        };
         for batch in read_file(Table::Windows, bytes.ok_or_else(missing)?)? {
             rows.extend((0..batch.num_rows()).map(|row| window_row(&batch, row)));
         }
@@ -88,19 +109,35 @@ async fn window_rows(lake: &Lake, days: &BTreeSet<i32>) -> Result<Vec<WindowRow>
 }
 
 fn window_row(batch: &RecordBatch, row: usize) -> WindowRow {
-    let column = |name: &str| batch.column_by_name(name).expect("the column stands in the table's schema");
+    let column = |name: &str| {
+        batch
+            .column_by_name(name)
+            .expect("the column stands in the table's schema")
+    };
     let text = |name: &str| {
         let column = column(name).as_string::<i32>();
-        if column.is_null(row) { String::new() } else { column.value(row).to_owned() }
+        if column.is_null(row) {
+            String::new()
+        } else {
+            column.value(row).to_owned()
+        }
     };
     let float = |name: &str| column(name).as_primitive::<Float64Type>().value(row);
     let units = column("units").as_primitive::<Int64Type>().value(row);
     WindowRow {
-        start: Timestamp(column("window_start").as_primitive::<TimestampMicrosecondType>().value(row)),
+        start: Timestamp(
+            column("window_start")
+                .as_primitive::<TimestampMicrosecondType>()
+                .value(row),
+        ),
         seconds: column("window_seconds").as_primitive::<Int32Type>().value(row),
         experiment: text("experiment"),
         variant: text("variant"),
         metric: text("metric"),
-        moments: Moments { n: u64::try_from(units).unwrap_or_default(), mean: float("mean"), m2: float("m2") },
+        moments: Moments {
+            n: u64::try_from(units).unwrap_or_default(),
+            mean: float("mean"),
+            m2: float("m2"),
+        },
     }
 }

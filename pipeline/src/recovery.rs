@@ -36,19 +36,41 @@ pub(crate) async fn recover(
     let Some(last) = last else {
         let mut engine = Engine::new(plan, settings.horizons);
         engine.watch(&settings.watches.current());
-        return Ok(WorkerParts { engine, lake, last: None, restored: RestoredSize::default(), looks: Vec::new() });
+        return Ok(WorkerParts {
+            engine,
+            lake,
+            last: None,
+            restored: RestoredSize::default(),
+            looks: Vec::new(),
+        });
     };
     let (mut engine, restored) = restore(&lake, plan, settings, &last).await?;
-    tracing::info!(epoch = last.epoch, events_read = restored.events_since, users = engine.user_count(), "restored the state");
+    tracing::info!(
+        epoch = last.epoch,
+        events_read = restored.events_since,
+        users = engine.user_count(),
+        "restored the state"
+    );
     let looks = engine.take_looks(last.epoch);
-    Ok(WorkerParts { engine, lake, last: Some(last), restored, looks })
+    Ok(WorkerParts {
+        engine,
+        lake,
+        last: Some(last),
+        restored,
+        looks,
+    })
 }
 
 async fn finish_owed(lake: &mut Lake, last: &Manifest) -> Result<(), PipelineError> {
     for (table, owed) in &last.owed {
         if lake.epoch(*table).await? != Some(last.epoch) {
-            tracing::info!(table = table.name(), epoch = last.epoch, "finishing an epoch that a crash left unfinished");
-            lake.commit(*table, last.epoch, &owed.files, &owed.replaced_days, &[]).await?;
+            tracing::info!(
+                table = table.name(),
+                epoch = last.epoch,
+                "finishing an epoch that a crash left unfinished"
+            );
+            lake.commit(*table, last.epoch, &owed.files, &owed.replaced_days, &[])
+                .await?;
         }
     }
     Ok(())
@@ -63,7 +85,9 @@ async fn restore(
     let same_plan = last.plan == *plan;
     let newest = newest_snapshot(lake.root(), last).await?;
     let from = match newest {
-        Some(epoch) if same_plan => load_snapshot(lake.root(), plan, epoch).await?.map(|engine| (epoch, engine)),
+        Some(epoch) if same_plan => load_snapshot(lake.root(), plan, epoch)
+            .await?
+            .map(|engine| (epoch, engine)),
         _ => None,
     };
     let (base, mut engine) = match from {
@@ -73,7 +97,10 @@ async fn restore(
     engine.watch(&settings.watches.current());
     let runtime = tokio::runtime::Handle::current();
     let mut lookup = StoredRuns::new(lake.root().clone(), runtime);
-    let mut size = RestoredSize { base, events_since: 0 };
+    let mut size = RestoredSize {
+        base,
+        events_since: 0,
+    };
     for epoch in base.unwrap_or(0) + 1..=last.epoch {
         let manifest = match epoch == last.epoch {
             true => last.clone(),
@@ -86,7 +113,10 @@ async fn restore(
     }
     engine.set_horizons(settings.horizons);
     if !same_plan {
-        let days = lake.active_files(Table::Events)?.into_iter().filter_map(|file| file.day);
+        let days = lake
+            .active_files(Table::Events)?
+            .into_iter()
+            .filter_map(|file| file.day);
         engine.announce_everything(days);
     }
     Ok((engine, size))
@@ -127,10 +157,17 @@ async fn newest_snapshot(root: &Root, last: &Manifest) -> Result<Option<i64>, Pi
     Ok(found.last().copied())
 }
 
-async fn load_snapshot(root: &Root, plan: &MeasurementPlan, epoch: i64) -> Result<Option<Engine>, PipelineError> {
+async fn load_snapshot(
+    root: &Root,
+    plan: &MeasurementPlan,
+    epoch: i64,
+) -> Result<Option<Engine>, PipelineError> {
     let path = state::snapshot_path(epoch);
     let Some(bytes) = root.get(&path).await? else {
-        return Err(PipelineError::BadState { path, why: "it is missing".into() });
+        return Err(PipelineError::BadState {
+            path,
+            why: "it is missing".into(),
+        });
     };
     match Engine::from_snapshot(plan, &bytes) {
         Ok(engine) => Ok(Some(engine)),

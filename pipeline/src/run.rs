@@ -47,7 +47,11 @@ impl Pipeline {
     ) -> Result<Self, PipelineError> {
         plan.check()?;
         let parts = recovery::recover(root, &plan, &settings).await?;
-        let positions = parts.last.as_ref().map(|last| last.positions.clone()).unwrap_or_default();
+        let positions = parts
+            .last
+            .as_ref()
+            .map(|last| last.positions.clone())
+            .unwrap_or_default();
         if let Some(last) = &parts.last {
             let view = LiveView {
                 epoch: last.epoch,
@@ -56,12 +60,22 @@ impl Pipeline {
                 users: parts.engine.user_count() as u64,
                 experiments: parts.engine.summaries(last.epoch),
             };
-            let outcome = CommitOutcome { view: Arc::new(view), looks: parts.looks.clone() };
-            observer.committed(outcome).await.map_err(PipelineError::Observer)?;
+            let outcome = CommitOutcome {
+                view: Arc::new(view),
+                looks: parts.looks.clone(),
+            };
+            observer
+                .committed(outcome)
+                .await
+                .map_err(PipelineError::Observer)?;
         }
         let (committed, positions) = tokio::sync::watch::channel(positions);
         let worker = Worker::new(parts, settings, plan, observer, committed)?;
-        Ok(Self { worker, positions, retention_micros: None })
+        Ok(Self {
+            worker,
+            positions,
+            retention_micros: None,
+        })
     }
 
     /// Turns away events of live sources that are older than this many microseconds when they come.
@@ -80,13 +94,23 @@ impl Pipeline {
     ///
     /// # Errors
     /// When the source fails for good, or a commit cannot be made. Opening the pipeline again goes on without a loss.
-    pub async fn run(self, source: &mut dyn Source, stop: CancellationToken) -> Result<Counters, PipelineError> {
+    pub async fn run(
+        self,
+        source: &mut dyn Source,
+        stop: CancellationToken,
+    ) -> Result<Counters, PipelineError> {
         let positions = self.positions();
-        source.start(&positions).await?;
+        // A source may try for long to reach what it reads; until it has, there is nothing to commit.
+        tokio::select! {
+            started = source.start(&positions) => started?,
+            () = stop.cancelled() => return Ok(self.worker.counters),
+        }
         let (raw_in, mut raw_out) = tokio::sync::mpsc::channel::<RawBatch>(RAW_QUEUE_BATCHES);
         let (decoded_in, decoded_out) = std::sync::mpsc::sync_channel(DECODED_QUEUE_BATCHES);
         let worker = self.worker;
-        let limits = DecodeLimits { retention_micros: self.retention_micros };
+        let limits = DecodeLimits {
+            retention_micros: self.retention_micros,
+        };
         let decoding = tokio::task::spawn_blocking({
             let decoded = decoded_in.clone();
             move || {
@@ -104,7 +128,9 @@ impl Pipeline {
             read = reading => read,
             ended = &mut working => return ended.map_err(gone)?,
         };
-        decoding.await.map_err(|_| PipelineError::WorkerGone { worker: "decoder" })?;
+        decoding
+            .await
+            .map_err(|_| PipelineError::WorkerGone { worker: "decoder" })?;
         tell(decoded_in, matches!(read, Ok(Ended::Finished))).await;
         let counters = working.await.map_err(gone)??;
         read?;
@@ -121,7 +147,11 @@ enum Ended {
 
 /// Tells the worker that nothing more comes; the queue may be full, and waiting must not hold up the runtime.
 async fn tell(decoded: SyncSender<Message>, finished: bool) {
-    let message = if finished { Message::Finished } else { Message::Stop };
+    let message = if finished {
+        Message::Finished
+    } else {
+        Message::Stop
+    };
     // A worker that is gone reports its own error.
     drop(tokio::task::spawn_blocking(move || decoded.send(message)).await);
 }

@@ -33,8 +33,13 @@ pub enum Table {
 
 impl Table {
     /// All tables, in the order in which an epoch is committed to them.
-    pub const ALL: [Self; 5] =
-        [Self::Events, Self::DeadLetters, Self::FirstExposures, Self::Windows, Self::Summaries];
+    pub const ALL: [Self; 5] = [
+        Self::Events,
+        Self::DeadLetters,
+        Self::FirstExposures,
+        Self::Windows,
+        Self::Summaries,
+    ];
 
     /// The table's name, also of its folder.
     pub fn name(self) -> &'static str {
@@ -120,7 +125,12 @@ impl Table {
     /// The columns that stand in the Parquet files: all but the partition column.
     pub fn file_schema(self) -> SchemaRef {
         let schema = self.schema();
-        let fields: Vec<_> = schema.fields().iter().filter(|field| field.name() != PARTITION_COLUMN).cloned().collect();
+        let fields: Vec<_> = schema
+            .fields()
+            .iter()
+            .filter(|field| field.name() != PARTITION_COLUMN)
+            .cloned()
+            .collect();
         Arc::new(Schema::new(fields))
     }
 
@@ -135,7 +145,10 @@ impl Table {
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_created_by(concat!("experimently ", env!("CARGO_PKG_VERSION")).to_owned());
         let (unique, packed): (&[&str], &[&str]) = match self {
-            Self::Events => (&["event_id", "user_id", "properties", "value"], &["ts", "received_at", "sequence"]),
+            Self::Events => (
+                &["event_id", "user_id", "properties", "value"],
+                &["ts", "received_at", "sequence"],
+            ),
             Self::DeadLetters => (&["source_position", "payload"], &["received_at"]),
             Self::FirstExposures => (&["user_id"], &["ts"]),
             Self::Windows | Self::Summaries => (&["mean", "m2"], &["units"]),
@@ -181,21 +194,34 @@ mod tests {
     fn columns_stand_in_the_order_of_the_contract() {
         // What must never change: readers rely on these names, in this order; new ones come last.
         let names = |table: Table| {
-            table.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>().join(" ")
+            table
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
         assert!(names(Table::Events).starts_with(
             "event_id type ts user_id experiment variant event value properties received_at source_partition epoch event_date"
         ));
-        assert!(names(Table::DeadLetters).starts_with(
-            "received_at source_partition source_position reason detail payload event_date"
-        ));
-        assert!(names(Table::FirstExposures).starts_with("experiment user_id variant ts crossover event_date"));
+        assert!(
+            names(Table::DeadLetters)
+                .starts_with("received_at source_partition source_position reason detail payload event_date")
+        );
+        assert!(
+            names(Table::FirstExposures).starts_with("experiment user_id variant ts crossover event_date")
+        );
         assert!(names(Table::Windows).starts_with(
             "window_start window_seconds experiment variant metric dimension dimension_value units mean m2 epoch event_date"
         ));
         assert!(names(Table::Summaries).starts_with(
             "as_of experiment variant metric dimension dimension_value exposed units mean m2 epoch event_date"
         ));
-        assert!(Table::ALL.iter().all(|table| table.file_schema().field_with_name(PARTITION_COLUMN).is_err()));
+        assert!(
+            Table::ALL
+                .iter()
+                .all(|table| table.file_schema().field_with_name(PARTITION_COLUMN).is_err())
+        );
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use domain::metric::MeasurementPlan;
-use domain::{Position, PartitionId, Positions, Timestamp};
+use domain::{PartitionId, Position, Positions, Timestamp};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
@@ -121,16 +121,37 @@ pub async fn write_manifest(root: &Root, manifest: &Manifest) -> Result<(), Pipe
 /// # Errors
 /// [`PipelineError::BadState`] when it is missing, damaged, or of a newer form.
 pub async fn read_manifest(root: &Root, epoch: i64) -> Result<Manifest, PipelineError> {
+    let missing = || PipelineError::BadState {
+        path: manifest_path(epoch),
+        why: "it is missing".into(),
+    };
+    find_manifest(root, epoch).await?.ok_or_else(missing)
+}
+
+/// Reads the manifest of an epoch; none when it is not there.
+///
+/// # Errors
+/// [`PipelineError::BadState`] when it is damaged, or of a newer form.
+pub async fn find_manifest(root: &Root, epoch: i64) -> Result<Option<Manifest>, PipelineError> {
     let path = manifest_path(epoch);
-    let bad = |why: String| PipelineError::BadState { path: manifest_path(epoch), why };
-    let bytes = root.get(&path).await?.ok_or_else(|| bad("it is missing".into()))?;
+    let bad = |why: String| PipelineError::BadState {
+        path: manifest_path(epoch),
+        why,
+    };
+    let Some(bytes) = root.get(&path).await? else {
+        return Ok(None);
+    };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
     let version = value.get("version").and_then(serde_json::Value::as_u64);
     if version != Some(u64::from(MANIFEST_VERSION)) {
         let version = version.map_or_else(|| "no version".into(), |version| format!("version {version}"));
-        return Err(bad(format!("it has {version}, this program reads version {MANIFEST_VERSION}")));
+        return Err(bad(format!(
+            "it has {version}, this program reads version {MANIFEST_VERSION}"
+        )));
     }
-    serde_json::from_value(value).map_err(|error| bad(error.to_string()))
+    serde_json::from_value(value)
+        .map(Some)
+        .map_err(|error| bad(error.to_string()))
 }
 
 /// Deletes manifests of epochs before `before`, which nothing is restored from any more.
@@ -152,9 +173,15 @@ pub async fn forget_snapshots(root: &Root, kept: &[i64]) -> Result<(), PipelineE
 async fn forget(root: &Root, folder: &str, gone: impl Fn(i64) -> bool) -> Result<(), PipelineError> {
     let mut objects = root.list(folder);
     while let Some(object) = objects.next().await {
-        let error = |source| PipelineError::Object { action: "list", path: folder.to_owned(), source };
+        let error = |source| PipelineError::Object {
+            action: "list",
+            path: folder.to_owned(),
+            source,
+        };
         let location = object.map_err(error)?.location;
-        let epoch = location.filename().and_then(|name| name.split('.').next()?.parse::<i64>().ok());
+        let epoch = location
+            .filename()
+            .and_then(|name| name.split('.').next()?.parse::<i64>().ok());
         if epoch.is_some_and(&gone) {
             root.delete(location.as_ref()).await?;
         }
@@ -185,14 +212,20 @@ pub struct StoredRuns {
 impl StoredRuns {
     /// Look-ups under a root; `runtime` waits for the storage.
     pub fn new(root: Root, runtime: tokio::runtime::Handle) -> Self {
-        Self { root, runtime, cached: Vec::new() }
+        Self {
+            root,
+            runtime,
+            cached: Vec::new(),
+        }
     }
 
     /// Reads an object from whatever thread this is called on: one that belongs to a runtime may not wait itself.
     fn wait_for(&self, path: &str) -> Result<Option<Bytes>, PipelineError> {
         std::thread::scope(|scope| {
             let reading = scope.spawn(|| self.runtime.block_on(self.root.get(path)));
-            reading.join().map_err(|_| PipelineError::WorkerGone { worker: "id look-up" })?
+            reading
+                .join()
+                .map_err(|_| PipelineError::WorkerGone { worker: "id look-up" })?
         })
     }
 
@@ -204,7 +237,10 @@ impl StoredRuns {
         } else {
             let path = run_path(run);
             let found = self.wait_for(&path)?;
-            let bytes = found.ok_or_else(|| PipelineError::BadState { path, why: "it is missing".into() })?;
+            let bytes = found.ok_or_else(|| PipelineError::BadState {
+                path,
+                why: "it is missing".into(),
+            })?;
             if self.cached.len() >= CACHED_RUNS {
                 self.cached.remove(0);
             }

@@ -20,7 +20,11 @@ pub async fn session(lake: &Lake) -> Result<SessionContext, PipelineError> {
     let config = SessionConfig::new().with_information_schema(true);
     let context = SessionContext::new_with_config(config);
     for table in Table::ALL {
-        let error = |source| PipelineError::Table { action: "read", table: table.name(), source: Box::new(source) };
+        let error = |source| PipelineError::Table {
+            action: "read",
+            table: table.name(),
+            source: Box::new(source),
+        };
         let delta = lake.delta(table);
         delta.update_datafusion_session(&context.state()).map_err(error)?;
         let provider = delta.table_provider().await?;
@@ -34,7 +38,10 @@ pub async fn session(lake: &Lake) -> Result<SessionContext, PipelineError> {
 /// # Errors
 /// When the text is not one query, or writes, or fails.
 pub async fn query(context: &SessionContext, sql: &str) -> Result<DataFrame, PipelineError> {
-    let options = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let options = SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false);
     Ok(context.sql_with_options(sql, options).await?)
 }
 
@@ -62,7 +69,10 @@ pub async fn query_as(lake: &Lake, sql: &str, form: Form) -> Result<Vec<u8>, Pip
     let frame = query(&context, sql).await?;
     let schema = Arc::new(frame.schema().as_arrow().clone());
     let batches = frame.collect().await?;
-    encode(&schema, &batches, form).map_err(|source| PipelineError::Columns { table: "answer", source })
+    encode(&schema, &batches, form).map_err(|source| PipelineError::Columns {
+        table: "answer",
+        source,
+    })
 }
 
 fn encode(
@@ -86,7 +96,9 @@ fn encode(
             writer.finish()?;
         }
         Form::Csv => {
-            let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(&mut bytes);
+            let mut writer = arrow::csv::WriterBuilder::new()
+                .with_header(true)
+                .build(&mut bytes);
             if batches.is_empty() {
                 writer.write(&RecordBatch::new_empty(Arc::clone(schema)))?;
             }

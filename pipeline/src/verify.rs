@@ -51,23 +51,40 @@ type WindowKey = (Timestamp, i32, String, String, String);
 /// Recomputes everything from the events of a lake and compares.
 ///
 /// # Errors
-/// When the lake cannot be read.
+/// [`PipelineError::Unsettled`] when the tables are between two epochs; else when the lake cannot be read.
 pub async fn verify(lake: &Lake) -> Result<Verification, PipelineError> {
     let mut found = Verification::default();
-    let Some(last) = lake.epoch(Table::Events).await? else { return Ok(found) };
-    let Some(written) = last_derived(lake, last).await? else { return Ok(found) };
+    let Some(last) = lake.epoch(Table::Events).await? else {
+        return Ok(found);
+    };
+    let Some(written) = last_derived(lake, last).await? else {
+        return Ok(found);
+    };
+    check_settled(lake, last, &written).await?;
     let context = session(lake).await?;
     let expected = batch::run(&context, &written.plan, written.epoch).await?;
     found.events = expected.events;
     found.waiting_days = written.dirty_days.len() as u64;
     found.waiting_users = written.dirty_users;
     if expected.repeated_ids > 0 {
-        found.differ(format!("{} events stand in the lake more than once", expected.repeated_ids));
+        found.differ(format!(
+            "{} events stand in the lake more than once",
+            expected.repeated_ids
+        ));
     }
     let due = |start: Timestamp, seconds: i32| is_due(&written, start, seconds);
-    let rows = expected.windows.into_iter().filter(|row| due(row.start, row.seconds));
-    let expected_windows: BTreeMap<WindowKey, Moments> =
-        rows.map(|row| ((row.start, row.seconds, row.experiment, row.variant, row.metric), row.moments)).collect();
+    let rows = expected
+        .windows
+        .into_iter()
+        .filter(|row| due(row.start, row.seconds));
+    let expected_windows: BTreeMap<WindowKey, Moments> = rows
+        .map(|row| {
+            (
+                (row.start, row.seconds, row.experiment, row.variant, row.metric),
+                row.moments,
+            )
+        })
+        .collect();
     found.windows = expected_windows.len() as u64;
     let actual = actual_windows(&context, &due, &mut found).await?;
     compare("window", &expected_windows, &actual, &mut found);
@@ -77,28 +94,56 @@ pub async fn verify(lake: &Lake) -> Result<Verification, PipelineError> {
             .summaries
             .into_iter()
             .filter(|row| row.exposed > 0)
-            .map(|row| ((row.experiment, row.variant, row.metric), (row.exposed, row.units, row.moments)))
+            .map(|row| {
+                (
+                    (row.experiment, row.variant, row.metric),
+                    (row.exposed, row.units, row.moments),
+                )
+            })
             .collect();
         found.summaries = expected.len() as u64;
-        let stored = read::summaries(&context, None).await?.into_iter().map(|stored| stored.row);
+        let stored = read::summaries(&context, None)
+            .await?
+            .into_iter()
+            .map(|stored| stored.row);
         let stored = stored.filter(|row| row.exposed > 0);
-        let actual = stored.map(|row| ((row.experiment, row.variant, row.metric), (row.exposed, row.units, row.moments)));
+        let actual = stored.map(|row| {
+            (
+                (row.experiment, row.variant, row.metric),
+                (row.exposed, row.units, row.moments),
+            )
+        });
         compare_summaries(&expected, &actual.collect(), &mut found);
     }
     Ok(found)
 }
 
-/// The manifest of the last epoch whose derived tables were written.
+/// The manifest of the last epoch whose derived tables were written; none when nothing that is kept tells of one.
 async fn last_derived(lake: &Lake, last: i64) -> Result<Option<Manifest>, PipelineError> {
-    let mut epoch = last;
-    while epoch > 0 {
-        let manifest = state::read_manifest(lake.root(), epoch).await?;
-        if manifest.derived != DerivedWritten::Nothing {
-            return Ok(Some(manifest));
+    let mut manifest = state::read_manifest(lake.root(), last).await?;
+    while manifest.derived == DerivedWritten::Nothing {
+        // Manifests from before the last full snapshots are gone: if derived tables were due by then, they are due still.
+        match state::find_manifest(lake.root(), manifest.epoch - 1).await? {
+            Some(earlier) => manifest = earlier,
+            None => return Ok(None),
         }
-        epoch -= 1;
     }
-    Ok(None)
+    Ok(Some(manifest))
+}
+
+/// Makes sure that the tables were read between two epochs: not after a crash, nor while a writer commits.
+async fn check_settled(lake: &Lake, last: i64, written: &Manifest) -> Result<(), PipelineError> {
+    for table in Table::ALL {
+        let epoch = lake.epoch(table).await?.unwrap_or(0);
+        let is_owed = written.owed.contains_key(&table) && epoch < written.epoch;
+        if is_owed || epoch > last {
+            return Err(PipelineError::Unsettled {
+                table: table.name(),
+                epoch: last,
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Whether a window has to stand in the table as of an epoch.
@@ -107,7 +152,10 @@ fn is_due(written: &Manifest, start: Timestamp, seconds: i32) -> bool {
         return false;
     }
     let size = i64::from(seconds) * 1_000_000;
-    let closed_until = written.watermark.0.saturating_sub(written.horizons.lateness_micros);
+    let closed_until = written
+        .watermark
+        .0
+        .saturating_sub(written.horizons.lateness_micros);
     written.derived == DerivedWritten::All || start.0 + size <= closed_until.div_euclid(size) * size
 }
 
@@ -127,9 +175,18 @@ async fn actual_windows(
             for row in 0..batch.num_rows() {
                 let start = reader.time("window_start", row);
                 let text = |name| reader.text(name, row).to_owned();
-                let key = (start, seconds, text("experiment"), text("variant"), text("metric"));
-                let moments =
-                    Moments { n: reader.count("units", row), mean: reader.float("mean", row), m2: reader.float("m2", row) };
+                let key = (
+                    start,
+                    seconds,
+                    text("experiment"),
+                    text("variant"),
+                    text("metric"),
+                );
+                let moments = Moments {
+                    n: reader.count("units", row),
+                    mean: reader.float("mean", row),
+                    m2: reader.float("m2", row),
+                };
                 if due(start, seconds) && rows.insert(key.clone(), moments).is_some() {
                     found.differ(format!("window {key:?} stands in the table twice"));
                 }
@@ -157,13 +214,17 @@ fn compare<K: Ord + std::fmt::Debug>(
         match actual.get(key) {
             None => found.differ(format!("{what} {key:?} is missing")),
             Some(other) if !same(moments, other) => {
-                found.differ(format!("{what} {key:?} is {other:?} in the table and {moments:?} from the events"));
+                found.differ(format!(
+                    "{what} {key:?} is {other:?} in the table and {moments:?} from the events"
+                ));
             }
             Some(_) => {}
         }
     }
     for key in actual.keys().filter(|key| !expected.contains_key(key)) {
-        found.differ(format!("{what} {key:?} stands in the table and follows from no event"));
+        found.differ(format!(
+            "{what} {key:?} stands in the table and follows from no event"
+        ));
     }
 }
 
@@ -175,7 +236,9 @@ fn compare_summaries(
     found: &mut Verification,
 ) {
     let counts = |rows: &BTreeMap<SummaryKey, (u64, u64, Moments)>| {
-        rows.iter().map(|(key, row)| ((key.clone(), row.0, row.1), row.2)).collect::<BTreeMap<_, _>>()
+        rows.iter()
+            .map(|(key, row)| ((key.clone(), row.0, row.1), row.2))
+            .collect::<BTreeMap<_, _>>()
     };
     compare("summary", &counts(expected), &counts(actual), found);
 }

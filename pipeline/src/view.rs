@@ -41,7 +41,8 @@ pub trait CommitObserver: Send + Sync {
     ///
     /// After a crash the last commit may be told again, with the same epoch and the same content. The sources learn of the
     /// commit only after this answered; an error stops the pipeline.
-    async fn committed(&self, outcome: CommitOutcome) -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
+    async fn committed(&self, outcome: CommitOutcome)
+    -> Result<(), Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// An observer that keeps the newest view and nothing else.
@@ -50,7 +51,10 @@ pub struct KeepView(pub tokio::sync::watch::Sender<Arc<LiveView>>);
 
 #[async_trait]
 impl CommitObserver for KeepView {
-    async fn committed(&self, outcome: CommitOutcome) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn committed(
+        &self,
+        outcome: CommitOutcome,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         self.0.send_replace(outcome.view);
         Ok(())
     }

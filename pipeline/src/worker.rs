@@ -19,8 +19,8 @@ use crate::columns::{self, EventColumns};
 use crate::engine::{Derived, Engine};
 use crate::event_files::EventFiles;
 use crate::failpoint::{self, Step};
-use crate::metrics;
 use crate::lake::{DataFile, Lake, encode_batches, partition_app_id};
+use crate::metrics;
 use crate::reconcile;
 use crate::schema::Table;
 use crate::settings::Settings;
@@ -109,12 +109,20 @@ impl Worker {
         let runtime = tokio::runtime::Handle::current();
         let now = Instant::now();
         let last = parts.last;
-        let derived_due = last.as_ref().is_some_and(|last| last.derived == DerivedWritten::Nothing);
+        let derived_due = last
+            .as_ref()
+            .is_some_and(|last| last.derived == DerivedWritten::Nothing);
         Ok(Self {
             lookup: StoredRuns::new(parts.lake.root().clone(), runtime.clone()),
             files: EventFiles::start()?,
-            positions: last.as_ref().map(|last| last.positions.clone()).unwrap_or_default(),
-            watermarks: last.as_ref().map(|last| last.watermarks.clone()).unwrap_or_default(),
+            positions: last
+                .as_ref()
+                .map(|last| last.positions.clone())
+                .unwrap_or_default(),
+            watermarks: last
+                .as_ref()
+                .map(|last| last.watermarks.clone())
+                .unwrap_or_default(),
             counters: last.as_ref().map(|last| last.counters).unwrap_or_default(),
             engine: parts.engine,
             lake: parts.lake,
@@ -125,7 +133,10 @@ impl Worker {
             committed,
             last,
             restored: parts.restored,
-            epoch: Epoch { derived_due, ..Epoch::default() },
+            epoch: Epoch {
+                derived_due,
+                ..Epoch::default()
+            },
             last_seen: BTreeMap::new(),
             last_commit: now,
             last_derived: now,
@@ -163,7 +174,8 @@ impl Worker {
         self.epoch.received += received;
         let watermark = self.watermarks.get(&batch.partition).copied();
         if let Some(watermark) = watermark {
-            let late = |place: &&u32| batch.events[**place as usize].ts.0 < watermark.0.saturating_sub(LATE_MICROS);
+            let late =
+                |place: &&u32| batch.events[**place as usize].ts.0 < watermark.0.saturating_sub(LATE_MICROS);
             self.counters.late += accepted.iter().filter(late).count() as u64;
         }
         for place in accepted {
@@ -171,7 +183,12 @@ impl Worker {
         }
         self.advance(&batch, watermark);
         let partition = batch.partition.0.clone();
-        self.epoch.rejections.extend(batch.rejections.into_iter().map(|rejection| (partition.clone(), rejection)));
+        self.epoch.rejections.extend(
+            batch
+                .rejections
+                .into_iter()
+                .map(|rejection| (partition.clone(), rejection)),
+        );
         Ok(())
     }
 
@@ -192,7 +209,11 @@ impl Worker {
     ///
     /// The watermark follows the median of the batch's event times: one event from the future must not close a window.
     fn advance(&mut self, batch: &EventBatch, watermark: Option<Timestamp>) {
-        let mut times: Vec<i64> = batch.events.iter().map(|event| event.ts.0.min(event.received_at.0)).collect();
+        let mut times: Vec<i64> = batch
+            .events
+            .iter()
+            .map(|event| event.ts.0.min(event.received_at.0))
+            .collect();
         if !times.is_empty() {
             let middle = times.len() / 2;
             let median = Timestamp(*times.select_nth_unstable(middle).1);
@@ -217,7 +238,11 @@ impl Worker {
         let derived_due = self.last_derived.elapsed() >= self.settings.derived_interval;
         let pending = !self.epoch.partitions.is_empty();
         if full || (waited && (pending || (derived_due && self.epoch.derived_due))) {
-            let derived = if derived_due { DerivedWritten::Closed } else { DerivedWritten::Nothing };
+            let derived = if derived_due {
+                DerivedWritten::Closed
+            } else {
+                DerivedWritten::Nothing
+            };
             self.commit(derived)?;
         }
         let reconcile_due = self.last_reconciled.elapsed() >= self.settings.reconcile_interval;
@@ -238,14 +263,19 @@ impl Worker {
 
     fn commit_reconciled(&mut self, derived: DerivedWritten) -> Result<(), PipelineError> {
         let up_to = self.next_epoch() - 1;
-        let mended = self.runtime.block_on(reconcile::reconcile(&mut self.engine, &self.lake, up_to))?;
+        let mended = self
+            .runtime
+            .block_on(reconcile::reconcile(&mut self.engine, &self.lake, up_to))?;
         self.last_reconciled = Instant::now();
         self.commit_epoch(derived, Some(mended))
     }
 
     fn commit(&mut self, derived: DerivedWritten) -> Result<(), PipelineError> {
         let owes = derived != DerivedWritten::Nothing && self.epoch.derived_due;
-        let all_written = self.last.as_ref().is_none_or(|last| last.derived == DerivedWritten::All);
+        let all_written = self
+            .last
+            .as_ref()
+            .is_none_or(|last| last.derived == DerivedWritten::All);
         let unwritten_windows = derived == DerivedWritten::All && !all_written;
         if self.epoch.partitions.is_empty() && !owes && !unwritten_windows {
             return Ok(());
@@ -289,7 +319,8 @@ impl Worker {
             dirty_users: self.engine.dirty().users.len() as u64,
             owed,
         };
-        self.runtime.block_on(state::write_manifest(self.lake.root(), &manifest))?;
+        self.runtime
+            .block_on(state::write_manifest(self.lake.root(), &manifest))?;
         failpoint::at(Step::ManifestWritten);
         self.make_true(&manifest, &event_files)?;
         self.restored.events_since += self.epoch.sequence as u64;
@@ -297,7 +328,10 @@ impl Worker {
             DerivedWritten::Nothing => self.epoch.derived_due || self.epoch.received > 0,
             DerivedWritten::Closed | DerivedWritten::All => false,
         };
-        self.epoch = Epoch { derived_due, ..Epoch::default() };
+        self.epoch = Epoch {
+            derived_due,
+            ..Epoch::default()
+        };
         self.last_commit = Instant::now();
         if derived != DerivedWritten::Nothing {
             self.last_derived = self.last_commit;
@@ -320,11 +354,19 @@ impl Worker {
     fn make_true(&mut self, manifest: &Manifest, event_files: &[DataFile]) -> Result<(), PipelineError> {
         let app_ids: Vec<String> = self.epoch.partitions.iter().map(partition_app_id).collect();
         let nothing_replaced = BTreeSet::new();
-        let commit = self.lake.commit(Table::Events, manifest.epoch, event_files, &nothing_replaced, &app_ids);
+        let commit = self.lake.commit(
+            Table::Events,
+            manifest.epoch,
+            event_files,
+            &nothing_replaced,
+            &app_ids,
+        );
         self.runtime.block_on(commit)?;
         failpoint::at(Step::EventsCommitted);
         for (table, owed) in &manifest.owed {
-            let commit = self.lake.commit(*table, manifest.epoch, &owed.files, &owed.replaced_days, &[]);
+            let commit = self
+                .lake
+                .commit(*table, manifest.epoch, &owed.files, &owed.replaced_days, &[]);
             self.runtime.block_on(commit)?;
             failpoint::at(Step::DerivedCommitted);
         }
@@ -332,7 +374,11 @@ impl Worker {
     }
 
     /// Tells the observer and the sources that an epoch is true.
-    fn announce(&mut self, epoch: i64, looks: Vec<domain::guardrail::GuardrailLook>) -> Result<(), PipelineError> {
+    fn announce(
+        &mut self,
+        epoch: i64,
+        looks: Vec<domain::guardrail::GuardrailLook>,
+    ) -> Result<(), PipelineError> {
         let view = LiveView {
             epoch,
             as_of: self.engine.watermark(),
@@ -340,8 +386,13 @@ impl Worker {
             users: self.engine.user_count() as u64,
             experiments: self.engine.summaries(epoch),
         };
-        let outcome = CommitOutcome { view: Arc::new(view), looks };
-        self.runtime.block_on(self.observer.committed(outcome)).map_err(PipelineError::Observer)?;
+        let outcome = CommitOutcome {
+            view: Arc::new(view),
+            looks,
+        };
+        self.runtime
+            .block_on(self.observer.committed(outcome))
+            .map_err(PipelineError::Observer)?;
         failpoint::at(Step::ObserverTold);
         self.committed.send_replace(self.positions.clone());
         Ok(())
@@ -355,9 +406,17 @@ impl Worker {
             self.settings.live && seen.is_none_or(|seen| seen.elapsed() >= self.settings.idle_after)
         };
         let ended = |partition: &PartitionId| self.positions.get(partition) == Some(&Position::End);
-        let active = self.watermarks.iter().filter(|(partition, _)| !idle(partition) && !ended(partition));
+        let active = self
+            .watermarks
+            .iter()
+            .filter(|(partition, _)| !idle(partition) && !ended(partition));
         let slowest = active.map(|(_, watermark)| *watermark).min();
-        let latest = self.watermarks.values().max().copied().unwrap_or(Timestamp(i64::MIN));
+        let latest = self
+            .watermarks
+            .values()
+            .max()
+            .copied()
+            .unwrap_or(Timestamp(i64::MIN));
         match slowest {
             Some(slowest) => slowest,
             // Nobody is active: history has ended where it ended; live time goes on without events.
@@ -383,17 +442,25 @@ impl Worker {
         Ok(written)
     }
 
-    fn write_file(&self, table: Table, mut file: DataFile, bytes: bytes::Bytes) -> Result<DataFile, PipelineError> {
+    fn write_file(
+        &self,
+        table: Table,
+        mut file: DataFile,
+        bytes: bytes::Bytes,
+    ) -> Result<DataFile, PipelineError> {
         file.size_bytes = bytes.len() as u64;
         file.written_at_ms = (self.settings.now)().0 / 1_000;
-        self.runtime.block_on(self.lake.write_file(table, &file.path, bytes))?;
+        self.runtime
+            .block_on(self.lake.write_file(table, &file.path, bytes))?;
         Ok(file)
     }
 
     fn write_dead_letters(&self, epoch: i64) -> Result<Option<Owed>, PipelineError> {
         let mut days: BTreeMap<i32, Vec<(String, Rejection)>> = BTreeMap::new();
         for entry in &self.epoch.rejections {
-            days.entry(entry.1.received_at.day()).or_default().push(entry.clone());
+            days.entry(entry.1.received_at.day())
+                .or_default()
+                .push(entry.clone());
         }
         let mut owed = Owed::default();
         for (place, (day, rows)) in days.into_iter().enumerate() {
@@ -417,15 +484,30 @@ impl Worker {
         let merged = reconcile::merge_windows(&mut derived, mended, &self.lake);
         self.runtime.block_on(merged)?;
         let as_of = self.engine.watermark();
-        let Derived { windows, replaced_window_days, summaries, exposures, replaced_exposure_days } = derived;
+        let Derived {
+            windows,
+            replaced_window_days,
+            summaries,
+            exposures,
+            replaced_exposure_days,
+        } = derived;
         let mut owed = BTreeMap::new();
         let windows = columns::windows(&windows, epoch)?;
-        owed.insert(Table::Windows, self.owe(Table::Windows, epoch, windows, replaced_window_days)?);
+        owed.insert(
+            Table::Windows,
+            self.owe(Table::Windows, epoch, windows, replaced_window_days)?,
+        );
         let exposures = columns::first_exposures(&exposures, epoch)?;
-        owed.insert(Table::FirstExposures, self.owe(Table::FirstExposures, epoch, exposures, replaced_exposure_days)?);
+        owed.insert(
+            Table::FirstExposures,
+            self.owe(Table::FirstExposures, epoch, exposures, replaced_exposure_days)?,
+        );
         if !summaries.is_empty() {
             let day = BTreeMap::from([(as_of.day(), columns::summaries(&summaries, as_of, epoch)?)]);
-            owed.insert(Table::Summaries, self.owe(Table::Summaries, epoch, day, BTreeSet::new())?);
+            owed.insert(
+                Table::Summaries,
+                self.owe(Table::Summaries, epoch, day, BTreeSet::new())?,
+            );
         }
         owed.retain(|_, owed| !owed.files.is_empty() || !owed.replaced_days.is_empty());
         Ok(owed)

@@ -70,7 +70,7 @@ fn a_lake_of_the_first_format_is_read_verified_and_gone_on_with() -> Result<()> 
     let old: Value = serde_json::from_slice(&std::fs::read(fixture().join("results.json"))?)?;
     still_says("results", &old, &results)?;
 
-    // The second part of the same traffic: half of its users are known to the old state.
+    // The rest of the same traffic: most of its users are known to the old state.
     let more = fixture().join("more.ndjson.zst");
     succeed(&mut replay(&[&more], &data))?;
     let after = verified(&data)?;
@@ -79,6 +79,13 @@ fn a_lake_of_the_first_format_is_read_verified_and_gone_on_with() -> Result<()> 
         "{after} after {before}"
     );
     let both = folder.path().join("both");
-    succeed(&mut replay(&[&fixture().join("events.ndjson.zst"), &more], &both))?;
+    succeed(&mut replay(
+        &[
+            &fixture().join("first.ndjson.zst"),
+            &fixture().join("second.ndjson.zst"),
+            &more,
+        ],
+        &both,
+    ))?;
     Tables::of(&data)?.ensure_equal(&Tables::of(&both)?)
 }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use fixtures::random::Draws;
 
-use crate::support::{Tables, faulty_traffic, finish, replay, succeed, verified, write_traffic};
+use crate::support::{
+    Tables, fail, faulty_traffic, finish, program, replay, succeed, verified, write_traffic,
+};
 
 /// Fixes when processes are killed, as far as a machine's speed lets it.
 const SEED: u64 = 20_260_101;
@@ -24,7 +26,7 @@ const SMALL: [&str; 6] = [
     "--commit-records",
     "3000",
     "--snapshot-events",
-    "9000",
+    "6000",
     "--compact-files",
     "2",
 ];
@@ -81,7 +83,7 @@ fn a_replay_that_dies_at_any_step_of_a_commit_goes_on() -> Result<()> {
     // What must never change: there is no step of a commit after which a crash loses or repeats anything.
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("events.ndjson");
-    write_traffic(faulty_traffic(20_000, 22), &file)?;
+    write_traffic(faulty_traffic(28_000, 22), &file)?;
     let undisturbed = folder.path().join("undisturbed");
     succeed(replay(&[&file], &undisturbed).args(SMALL))?;
     let expected = Tables::of(&undisturbed)?;
@@ -146,6 +148,48 @@ fn abort_at(file: &Path, data: &Path, step: &str) -> Result<()> {
         status.signal() == Some(SIGABRT),
         "the replay ended with {status} and never came to {step}"
     );
+    Ok(())
+}
+
+#[test]
+fn verify_knows_a_commit_that_is_not_finished_from_a_wrong_number() -> Result<()> {
+    // What must never change: between two steps of a commit nothing differs that anybody has to worry about.
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("events.ndjson");
+    write_traffic(faulty_traffic(20_000, 25), &file)?;
+    let plain = ["--commit-records", "3000"];
+    for step in [
+        "derived_files_written:2",
+        "events_committed:2",
+        "derived_committed:2",
+    ] {
+        let data = folder.path().join(step);
+        abort_at(&file, &data, step)?;
+        verified(&data).with_context(|| step.to_owned())?;
+    }
+    // All is read in one commit, whose events are true and whose windows are not there yet.
+    let data = folder.path().join("unfinished");
+    let mut command = replay(&[&file], &data);
+    let status = command
+        .args(["--fail-at", "derived_committed"])
+        .stderr(Stdio::null())
+        .status()?;
+    ensure!(status.signal() == Some(SIGABRT), "the replay ended with {status}");
+    let sentence = fail(program(&["verify", "--data"]).arg(&data), 1)?;
+    ensure!(sentence.contains("replay"), "{sentence}");
+    succeed(replay(&[&file], &data).args(plain))?;
+    verified(&data)?;
+    // So many full snapshots that the beginning is forgotten, before any window was written.
+    let data = folder.path().join("snapshots");
+    let mut command = replay(&[&file], &data);
+    command
+        .args(plain)
+        .args(["--snapshot-events", "3000", "--fail-at", "snapshot_written:3"]);
+    ensure!(
+        command.stderr(Stdio::null()).status()?.signal() == Some(SIGABRT),
+        "the replay wrote too few snapshots"
+    );
+    verified(&data)?;
     Ok(())
 }
 

@@ -12,10 +12,14 @@ mkdir -p "$folder"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$program" generate --events 2400 --users 400 --experiments 2 --seed 1 --effect 0.5 >"$work/all.ndjson"
-head -n 1800 "$work/all.ndjson" | zstd -q -19 >"$folder/events.ndjson.zst"
-tail -n +1801 "$work/all.ndjson" | zstd -q -19 >"$folder/more.ndjson.zst"
-"$program" replay "$folder/events.ndjson.zst" --data "$folder/data" --commit-records 1000 --snapshot-events 1000 --format json
+"$program" generate --events 1500 --users 220 --experiments 2 --seed 1 --effect 0.5 --span-seconds 9000 --malformed 0.01 \
+  --crossover 0.02 >"$work/all.ndjson"
+sed -n 1,600p "$work/all.ndjson" | zstd -q -19 >"$folder/first.ndjson.zst"
+sed -n 601,1200p "$work/all.ndjson" | zstd -q -19 >"$folder/second.ndjson.zst"
+sed -n '1201,$p' "$work/all.ndjson" | zstd -q -19 >"$folder/more.ndjson.zst"
+# Two commands make several epochs, of which the last is not in the full snapshot.
+"$program" replay "$folder/first.ndjson.zst" --data "$folder/data" --snapshot-events 300 --format json
+"$program" replay "$folder/second.ndjson.zst" --data "$folder/data" --format json
 "$program" verify --data "$folder/data" --format json
 "$program" results checkout_button --data "$folder/data" --format json >"$folder/results.json"
 # The lock belongs to a process, not to the data.

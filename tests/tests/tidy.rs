@@ -130,7 +130,9 @@ fn every_dependency_is_used() {
         let is_own = |path: &str| {
             path.starts_with(&format!("{member}/")) || (member == "cli" && path.starts_with("tests/flow/"))
         };
-        let own = files.iter().filter(|file| is_rust(&file.path) && is_own(&file.path));
+        let own = files
+            .iter()
+            .filter(|file| is_rust(&file.path) && is_own(&file.path));
         let code: String = own.map(|file| file.text.as_str()).collect();
         report(&manifests::unused(
             &member,

@@ -1,11 +1,19 @@
 //! `experimently verify`: the stream against the batch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
+use pipeline::PipelineError;
+use pipeline::verify::Verification;
 
 use crate::output::{self, Format};
+
+/// How often the tables are read while a commit is under way: derived tables follow the events within a second.
+const ATTEMPTS: u32 = 5;
+/// The wait in between.
+const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// Recompute all windows and summaries from the `events` table in batch and compare; exit code 1 when any row differs.
 ///
@@ -23,8 +31,7 @@ pub struct Verify {
 impl Verify {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let lake = super::open_lake(&self.data).await?;
-        let found = pipeline::verify::verify(&lake).await?;
+        let found = verify(&self.data).await?;
         match output::chosen(self.format) {
             Format::Json => output::say(&serde_json::to_string(&found)?),
             Format::Table => {
@@ -50,4 +57,15 @@ impl Verify {
         }
         anyhow::bail!("{} rows differ from what the events say", found.different)
     }
+}
+
+/// Verifies; where a writer is just committing, once more a moment later.
+async fn verify(data: &Path) -> anyhow::Result<Verification> {
+    for _ in 1..ATTEMPTS {
+        match pipeline::verify::verify(&super::open_lake(data).await?).await {
+            Err(PipelineError::Unsettled { .. }) => tokio::time::sleep(RETRY_AFTER).await,
+            outcome => return Ok(outcome?),
+        }
+    }
+    Ok(pipeline::verify::verify(&super::open_lake(data).await?).await?)
 }

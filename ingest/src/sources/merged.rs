@@ -30,8 +30,14 @@ type Next<'a> = Pin<Box<dyn Future<Output = Result<SourceEvent, IngestError>> + 
 impl MergedSource {
     /// A source over all of these.
     pub fn new(sources: Vec<Box<dyn Source>>) -> Self {
-        let part = |source| Part { source, finished: false };
-        Self { sources: sources.into_iter().map(part).collect(), turn: 0 }
+        let part = |source| Part {
+            source,
+            finished: false,
+        };
+        Self {
+            sources: sources.into_iter().map(part).collect(),
+            turn: 0,
+        }
     }
 }
 
@@ -50,7 +56,12 @@ impl Source for MergedSource {
             let count = self.sources.len();
             let turn = self.turn;
             let mut asked: Vec<(usize, Next<'_>)> = Vec::with_capacity(count);
-            for (place, part) in self.sources.iter_mut().enumerate().filter(|(_, part)| !part.finished) {
+            for (place, part) in self
+                .sources
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, part)| !part.finished)
+            {
                 asked.push((place, part.source.next()));
             }
             if asked.is_empty() {
@@ -103,11 +114,16 @@ mod tests {
             )
         };
         let text: Vec<String> = (first..first + count).map(line).collect();
-        (text.join("\n"), (first..first + count).map(|id| format!("e{id}")).collect())
+        (
+            text.join("\n"),
+            (first..first + count).map(|id| format!("e{id}")).collect(),
+        )
     }
 
     fn files(paths: &[&Path]) -> MergedSource {
-        let source = |path: &&Path| Box::new(FileSource::new(vec![path.to_path_buf()], Timestamp(0))) as Box<dyn Source>;
+        let source = |path: &&Path| {
+            Box::new(FileSource::new(vec![path.to_path_buf()], Timestamp(0))) as Box<dyn Source>
+        };
         MergedSource::new(paths.iter().map(source).collect())
     }
 
@@ -115,7 +131,10 @@ mod tests {
     async fn two_sources_together_keep_the_promises_of_one() {
         // What must never change: merging loses, repeats and reorders nothing within a partition.
         let folder = tempfile::tempdir().unwrap();
-        let (left, right) = (folder.path().join("left.ndjson"), folder.path().join("right.ndjson"));
+        let (left, right) = (
+            folder.path().join("left.ndjson"),
+            folder.path().join("right.ndjson"),
+        );
         let ((left_text, left_ids), (right_text, right_ids)) = (lines(0, 2_500), lines(2_500, 1_200));
         std::fs::write(&left, left_text).unwrap();
         std::fs::write(&right, right_text).unwrap();
@@ -150,8 +169,11 @@ mod tests {
     #[tokio::test]
     async fn busy_sources_are_heard_in_turn() {
         // What must never change: no source is starved by another that always has records.
-        let mut merged =
-            MergedSource::new(vec![Box::new(Endless("a")), Box::new(Endless("b")), Box::new(Endless("c"))]);
+        let mut merged = MergedSource::new(vec![
+            Box::new(Endless("a")),
+            Box::new(Endless("b")),
+            Box::new(Endless("c")),
+        ]);
         merged.start(&Positions::new()).await.unwrap();
         let mut heard = Vec::new();
         for _ in 0..6 {

@@ -57,15 +57,26 @@ pub(crate) struct Arms {
 impl Arms {
     /// The arms of a snapshot.
     pub fn from_list(list: Vec<Arm>) -> Self {
-        let numbers = list.iter().enumerate().map(|(number, arm)| ((arm.experiment, arm.variant), number as u32));
-        Self { numbers: numbers.collect(), list }
+        let numbers = list
+            .iter()
+            .enumerate()
+            .map(|(number, arm)| ((arm.experiment, arm.variant), number as u32));
+        Self {
+            numbers: numbers.collect(),
+            list,
+        }
     }
 
     /// The number of an arm, giving it the next one when it is new.
     pub fn number_of(&mut self, experiment: u32, variant: u32) -> u32 {
         let list = &mut self.list;
         *self.numbers.entry((experiment, variant)).or_insert_with(|| {
-            list.push(Arm { experiment, variant, changed: true, ..Arm::default() });
+            list.push(Arm {
+                experiment,
+                variant,
+                changed: true,
+                ..Arm::default()
+            });
             list.len() as u32 - 1
         })
     }

@@ -59,7 +59,14 @@ fn is_canonical_uuid(text: &str) -> bool {
 /// The text of a UUID, whose order equals the order of the 128 bits.
 fn uuid_text(key: u128) -> String {
     let hex = format!("{key:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
 }
 
 impl Engine {
@@ -212,7 +219,8 @@ impl Engine {
         let mut next = exposure.first_value;
         while next != NONE {
             let value = self.values[next as usize];
-            self.cohorts.move_affected(exposure.arm, value.measure, exposure.ts, ts);
+            self.cohorts
+                .move_affected(exposure.arm, value.measure, exposure.ts, ts);
             next = value.next;
         }
     }
@@ -302,7 +310,8 @@ impl Engine {
                     sums.replace(before, after);
                 }
             }
-            self.windows.add(&mut self.values[value as usize], exposure.arm, track.ts.0, amount);
+            self.windows
+                .add(&mut self.values[value as usize], exposure.arm, track.ts.0, amount);
         }
         if !self.reconciling && self.windows.is_closed(track.ts.0) {
             self.dirty.days.insert(track.ts.day());
@@ -319,7 +328,12 @@ impl Engine {
             }
             next = value.next;
         }
-        let value = Value { measure, next: first, running: 0.0, cells: [NONE; 3] };
+        let value = Value {
+            measure,
+            next: first,
+            running: 0.0,
+            cells: [NONE; 3],
+        };
         let number = match self.free_values.pop() {
             Some(number) => {
                 self.values[number as usize] = value;
@@ -344,7 +358,13 @@ impl Engine {
         self.reconciling = true;
         for event in history {
             match event {
-                HistoryEvent::Exposure { ts, experiment, variant, event_id, id_key } => {
+                HistoryEvent::Exposure {
+                    ts,
+                    experiment,
+                    variant,
+                    event_id,
+                    id_key,
+                } => {
                     let experiment = self.experiments.number_of(&experiment);
                     let variant = self.variants.number_of(&variant);
                     if self.measures.measures_experiment(experiment) {
@@ -353,7 +373,15 @@ impl Engine {
                 }
                 HistoryEvent::Track { ts, event, value } => {
                     let event = self.event_number(&event);
-                    self.track(user, Track { previous: users::NO_TRACK, ts, value, event });
+                    self.track(
+                        user,
+                        Track {
+                            previous: users::NO_TRACK,
+                            ts,
+                            value,
+                            event,
+                        },
+                    );
                 }
             }
         }

@@ -54,8 +54,12 @@ impl Cohorts {
     }
 
     fn watches(&self, arm: u32, measure: u32) -> bool {
-        let Some(experiment) = self.arms.get(&arm) else { return false };
-        self.watches.iter().any(|(_, watched)| watched.experiment == *experiment && watched.measure == measure)
+        let Some(experiment) = self.arms.get(&arm) else {
+            return false;
+        };
+        self.watches
+            .iter()
+            .any(|(_, watched)| watched.experiment == *experiment && watched.measure == measure)
     }
 
     /// Counts users into or out of a cohort.
@@ -92,7 +96,10 @@ impl Cohorts {
     pub fn move_affected(&mut self, arm: u32, measure: u32, from: Timestamp, to: Timestamp) {
         if self.watches(arm, measure) {
             self.unaffected(arm, measure, from);
-            self.affected.entry((arm, measure, cohort_of(to))).or_default().before += 1;
+            self.affected
+                .entry((arm, measure, cohort_of(to)))
+                .or_default()
+                .before += 1;
         }
     }
 }
@@ -107,7 +114,9 @@ impl Engine {
             let experiment = self.experiments.number_of(watch.experiment.as_str());
             let event = self.event_number(watch.event.as_str());
             let measure = self.measures.unlimited(event);
-            cohorts.watches.push((watch.clone(), Watched { experiment, measure }));
+            cohorts
+                .watches
+                .push((watch.clone(), Watched { experiment, measure }));
         }
         self.cohorts = cohorts;
         self.know_watched_arms();
@@ -121,7 +130,12 @@ impl Engine {
     }
 
     pub(super) fn know_watched_arms(&mut self) {
-        let watched: Vec<u32> = self.cohorts.watches.iter().map(|(_, watched)| watched.experiment).collect();
+        let watched: Vec<u32> = self
+            .cohorts
+            .watches
+            .iter()
+            .map(|(_, watched)| watched.experiment)
+            .collect();
         for (number, arm) in self.arms.list().iter().enumerate() {
             if watched.contains(&arm.experiment) {
                 self.cohorts.arms.insert(number as u32, arm.experiment);
@@ -148,7 +162,10 @@ impl Engine {
         let watches: Vec<_> = self.cohorts.watches.clone();
         let looks = watches.iter().filter_map(|(watch, watched)| {
             let cohorts = self.touched_cohorts(*watched);
-            let cohorts: Vec<_> = cohorts.into_iter().map(|cohort| self.cohort_counts(*watched, cohort)).collect();
+            let cohorts: Vec<_> = cohorts
+                .into_iter()
+                .map(|cohort| self.cohort_counts(*watched, cohort))
+                .collect();
             (!cohorts.is_empty()).then(|| GuardrailLook {
                 experiment: watch.experiment.clone(),
                 event: watch.event.clone(),
@@ -171,21 +188,50 @@ impl Engine {
         let of_watch = |(arm, measure): &(u32, u32)| {
             *measure == watched.measure && self.arms.get(*arm).experiment == watched.experiment
         };
-        self.cohorts.touched.iter().filter(|(key, _)| of_watch(key)).flat_map(|(_, cohorts)| cohorts).copied().collect()
+        self.cohorts
+            .touched
+            .iter()
+            .filter(|(key, _)| of_watch(key))
+            .flat_map(|(_, cohorts)| cohorts)
+            .copied()
+            .collect()
     }
 
     fn cohort_counts(&self, watched: Watched, cohort: i64) -> CohortCounts {
-        let arms = self.arms.list().iter().enumerate().filter(|(_, arm)| arm.experiment == watched.experiment);
+        let arms = self
+            .arms
+            .list()
+            .iter()
+            .enumerate()
+            .filter(|(_, arm)| arm.experiment == watched.experiment);
         let mut arms: Vec<ArmCounts> = arms
             .filter_map(|(number, arm)| {
                 let number = number as u32;
-                let exposed = self.cohorts.exposed.get(&(number, cohort)).copied().unwrap_or_default();
-                let affected = self.cohorts.affected.get(&(number, watched.measure, cohort)).copied().unwrap_or_default();
+                let exposed = self
+                    .cohorts
+                    .exposed
+                    .get(&(number, cohort))
+                    .copied()
+                    .unwrap_or_default();
+                let affected = self
+                    .cohorts
+                    .affected
+                    .get(&(number, watched.measure, cohort))
+                    .copied()
+                    .unwrap_or_default();
                 let variant = VariantKey::new(self.variants.text(arm.variant)).ok()?;
-                Some(ArmCounts { variant, exposed, affected_before: affected.before, newly_affected: affected.newly })
+                Some(ArmCounts {
+                    variant,
+                    exposed,
+                    affected_before: affected.before,
+                    newly_affected: affected.newly,
+                })
             })
             .collect();
         arms.sort_by(|left, right| left.variant.cmp(&right.variant));
-        CohortCounts { start: Timestamp(cohort), arms }
+        CohortCounts {
+            start: Timestamp(cohort),
+            arms,
+        }
     }
 }

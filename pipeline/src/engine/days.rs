@@ -21,8 +21,12 @@ impl Engine {
 
     /// Adds a track to the closed windows that hold it, for each experiment of its user that it counts for.
     pub fn add_to_day(&self, cells: &mut DayCells, user: (u64, &str), ts: Timestamp, track: (&str, f64)) {
-        let Some(user) = self.users.find(user.0, user.1.as_bytes()) else { return };
-        let Some(event) = self.events.find(track.0) else { return };
+        let Some(user) = self.users.find(user.0, user.1.as_bytes()) else {
+            return;
+        };
+        let Some(event) = self.events.find(track.0) else {
+            return;
+        };
         let mut at = self.first_exposures[user as usize];
         while at != NONE {
             let exposure = &self.exposures[at as usize];
@@ -50,9 +54,21 @@ impl Engine {
         let mut sums: HashMap<RowKey, Sums> = HashMap::new();
         for ((size, index, exposure, measure), sum) in cells.0 {
             let arm = self.exposures[exposure as usize].arm;
-            sums.entry(RowKey { size, index, arm, measure }).or_default().add(sum);
+            sums.entry(RowKey {
+                size,
+                index,
+                arm,
+                measure,
+            })
+            .or_default()
+            .add(sum);
         }
-        let closed = sums.into_iter().map(|(key, sums)| Row { key, sums, written: false, changed: false });
+        let closed = sums.into_iter().map(|(key, sums)| Row {
+            key,
+            sums,
+            written: false,
+            changed: false,
+        });
         let mut rows: Vec<Row> = closed.collect();
         rows.sort_by_key(|row| (row.key.size, row.key.index, row.key.arm, row.key.measure));
         let in_day = |row: &Row| {

@@ -6,9 +6,9 @@ use domain::metric::MetricKind;
 use domain::results::{ArmSummary, ExperimentSummary, MetricSummary};
 use domain::{ExperimentKey, MetricKey, Moments, Timestamp, VariantKey};
 
+use super::Engine;
 use super::users::NONE;
 use super::windows::{Row, WINDOW_SECONDS};
-use super::Engine;
 
 /// A row of the `windows` table.
 #[derive(Debug, Clone, PartialEq)]
@@ -194,20 +194,32 @@ impl Engine {
     pub fn summaries(&self, epoch: i64) -> BTreeMap<ExperimentKey, ExperimentSummary> {
         let mut summaries: BTreeMap<ExperimentKey, ExperimentSummary> = BTreeMap::new();
         for arm in self.arms.list().iter().filter(|arm| arm.has_users()) {
-            let Ok(experiment) = ExperimentKey::new(self.experiments.text(arm.experiment)) else { continue };
-            let Ok(variant) = VariantKey::new(self.variants.text(arm.variant)) else { continue };
-            let summary = summaries.entry(experiment.clone()).or_insert_with(|| ExperimentSummary {
-                experiment,
-                as_of: self.watermark,
-                epoch,
-                arms: Vec::new(),
-                crossover_users: 0,
-            });
+            let Ok(experiment) = ExperimentKey::new(self.experiments.text(arm.experiment)) else {
+                continue;
+            };
+            let Ok(variant) = VariantKey::new(self.variants.text(arm.variant)) else {
+                continue;
+            };
+            let summary = summaries
+                .entry(experiment.clone())
+                .or_insert_with(|| ExperimentSummary {
+                    experiment,
+                    as_of: self.watermark,
+                    epoch,
+                    arms: Vec::new(),
+                    crossover_users: 0,
+                });
             summary.crossover_users += arm.crossovers;
-            summary.arms.push(ArmSummary { variant, exposed: arm.exposed, metrics: self.metric_summaries(arm) });
+            summary.arms.push(ArmSummary {
+                variant,
+                exposed: arm.exposed,
+                metrics: self.metric_summaries(arm),
+            });
         }
         for summary in summaries.values_mut() {
-            summary.arms.sort_by(|left, right| left.variant.cmp(&right.variant));
+            summary
+                .arms
+                .sort_by(|left, right| left.variant.cmp(&right.variant));
         }
         summaries
     }
@@ -222,7 +234,14 @@ impl Engine {
                     MetricKind::Proportion => proportion(sums.units, arm.exposed),
                     MetricKind::Sum | MetricKind::Count => sums.moments_over(arm.exposed),
                 };
-                metrics.insert(metric.definition.key.clone(), MetricSummary { kind, units: sums.units, moments });
+                metrics.insert(
+                    metric.definition.key.clone(),
+                    MetricSummary {
+                        kind,
+                        units: sums.units,
+                        moments,
+                    },
+                );
             }
         }
         metrics
@@ -236,5 +255,9 @@ pub(crate) fn proportion(ones: u64, total: u64) -> Moments {
     }
     let mean = ones as f64 / total as f64;
     // Σ(x − p)² over zeros and ones is n·p·(1 − p); the form k·(n − k)/n has no cancellation.
-    Moments { n: total, mean, m2: ones as f64 * (total - ones) as f64 / total as f64 }
+    Moments {
+        n: total,
+        mean,
+        m2: ones as f64 * (total - ones) as f64 / total as f64,
+    }
 }

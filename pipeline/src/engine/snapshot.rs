@@ -163,9 +163,12 @@ impl Engine {
         engine.experiments = names(small.experiments);
         engine.events = names(small.events);
         engine.variants = names(small.variants);
-        engine.measures = crate::measure::Measures::compile(plan, &mut engine.experiments, &mut engine.events);
+        engine.measures =
+            crate::measure::Measures::compile(plan, &mut engine.experiments, &mut engine.events);
         for event in 0..engine.events.texts().len() as u32 {
-            if (engine.measures.len() as u64) < small.measure_count && engine.measures.of_event(event).is_empty() {
+            if (engine.measures.len() as u64) < small.measure_count
+                && engine.measures.of_event(event).is_empty()
+            {
                 engine.measures.unlimited(event);
             }
         }
@@ -177,7 +180,11 @@ impl Engine {
         engine.first_exposures = parts.first_exposures;
         engine.last_tracks = parts.last_tracks;
         engine.exposures = parts.exposures;
-        engine.exposure_texts = small.exposure_texts.into_iter().map(String::into_boxed_str).collect();
+        engine.exposure_texts = small
+            .exposure_texts
+            .into_iter()
+            .map(String::into_boxed_str)
+            .collect();
         engine.free_exposures = small.free_exposures;
         engine.free_values = small.free_values;
         engine.tracks = Tracks::from_parts(parts.tracks, small.first_track, small.dropped_until.0);

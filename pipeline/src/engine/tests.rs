@@ -47,15 +47,29 @@ fn batch(events: &[Given]) -> EventBatch {
         let mut keep = |text: String| {
             let start = batch.buffer.len() as u32;
             batch.buffer.extend_from_slice(text.as_bytes());
-            Span { start, length: text.len() as u32 }
+            Span {
+                start,
+                length: text.len() as u32,
+            }
         };
         let (id, user) = (format!("e{:06}", event.id), format!("u{}", event.user));
-        let (id_key, user_hash) = (ingest::decode::id_key(id.as_bytes()), ingest::decode::user_hash(user.as_bytes()));
+        let (id_key, user_hash) = (
+            ingest::decode::id_key(id.as_bytes()),
+            ingest::decode::user_hash(user.as_bytes()),
+        );
         let (kind, name, variant, value) = match &event.what {
-            What::Exposure { experiment, variant } => {
-                (EventKind::Exposure, keep(format!("x{experiment}")), keep(format!("v{variant}")), 0.0)
-            }
-            What::Track { event, value } => (EventKind::Track, keep(format!("m{event}")), Span::default(), *value),
+            What::Exposure { experiment, variant } => (
+                EventKind::Exposure,
+                keep(format!("x{experiment}")),
+                keep(format!("v{variant}")),
+                0.0,
+            ),
+            What::Track { event, value } => (
+                EventKind::Track,
+                keep(format!("m{event}")),
+                Span::default(),
+                *value,
+            ),
         };
         let (event_id, user_id) = (keep(id), keep(user));
         batch.events.push(EventRecord {
@@ -97,7 +111,9 @@ fn reference(events: &[Given]) -> Truth {
     let mut firsts: BTreeMap<(u8, u8), (i64, u64, u8, bool)> = BTreeMap::new();
     for event in &unique {
         if let What::Exposure { experiment, variant } = event.what {
-            let first = firsts.entry((experiment, event.user)).or_insert((event.ts, event.id, variant, false));
+            let first = firsts
+                .entry((experiment, event.user))
+                .or_insert((event.ts, event.id, variant, false));
             first.3 |= first.2 != variant;
             if (event.ts, event.id) < (first.0, first.1) {
                 (first.0, first.1, first.2) = (event.ts, event.id, variant);
@@ -106,27 +122,49 @@ fn reference(events: &[Given]) -> Truth {
     }
     let mut windows: BTreeMap<WindowKey, BTreeMap<u8, f64>> = BTreeMap::new();
     let mut totals: BTreeMap<(u8, u8, u8), BTreeMap<u8, f64>> = BTreeMap::new();
-    let names: BTreeSet<u8> = unique.iter().filter_map(|event| match event.what {
-        What::Track { event, .. } => Some(event),
-        What::Exposure { .. } => None,
-    }).collect();
+    let names: BTreeSet<u8> = unique
+        .iter()
+        .filter_map(|event| match event.what {
+            What::Track { event, .. } => Some(event),
+            What::Exposure { .. } => None,
+        })
+        .collect();
     for ((experiment, user), (first, _, variant, crossover)) in &firsts {
         let key = (format!("x{experiment}"), format!("u{user}"));
-        truth.exposures.insert(key, (format!("v{variant}"), *first, *crossover));
-        for event in unique.iter().filter(|event| event.user == *user && event.ts >= *first) {
-            let What::Track { event: name, value } = event.what else { continue };
+        truth
+            .exposures
+            .insert(key, (format!("v{variant}"), *first, *crossover));
+        for event in unique
+            .iter()
+            .filter(|event| event.user == *user && event.ts >= *first)
+        {
+            let What::Track { event: name, value } = event.what else {
+                continue;
+            };
             for seconds in WINDOW_SECONDS {
                 let start = event.ts.div_euclid(i64::from(seconds)) * i64::from(seconds);
-                let key = (start, seconds, format!("x{experiment}"), format!("v{variant}"), format!("m{name}"));
+                let key = (
+                    start,
+                    seconds,
+                    format!("x{experiment}"),
+                    format!("v{variant}"),
+                    format!("m{name}"),
+                );
                 *windows.entry(key).or_default().entry(*user).or_default() += value;
             }
             if !crossover {
-                *totals.entry((*experiment, *variant, name)).or_default().entry(*user).or_default() += value;
+                *totals
+                    .entry((*experiment, *variant, name))
+                    .or_default()
+                    .entry(*user)
+                    .or_default() += value;
             }
         }
     }
     for (key, users) in windows {
-        truth.windows.insert(key, (users.len() as u64, quarters(users.values().sum())));
+        truth
+            .windows
+            .insert(key, (users.len() as u64, quarters(users.values().sum())));
     }
     for ((experiment, _), (_, _, variant, _)) in &firsts {
         let of_arm = |((other, _), (_, _, arm, crossover)): &(&(u8, u8), &(i64, u64, u8, bool))| {
@@ -135,8 +173,14 @@ fn reference(events: &[Given]) -> Truth {
         let exposed = firsts.iter().filter(of_arm).count() as u64;
         for name in &names {
             let users = totals.get(&(*experiment, *variant, *name));
-            let (units, sum) = users.map_or((0, 0), |users| (users.len() as u64, quarters(users.values().sum())));
-            let key = (format!("x{experiment}"), format!("v{variant}"), format!("m{name}"));
+            let (units, sum) = users.map_or((0, 0), |users| {
+                (users.len() as u64, quarters(users.values().sum()))
+            });
+            let key = (
+                format!("x{experiment}"),
+                format!("v{variant}"),
+                format!("m{name}"),
+            );
             truth.summaries.insert(key, (exposed, units, sum));
         }
     }
@@ -152,20 +196,42 @@ struct Tables {
 
 impl Tables {
     fn take(&mut self, derived: Derived) {
-        for row in derived.windows.into_iter().filter(|row| !row.metric.ends_with("_conversion")) {
-            let key = (row.start.0 / SECOND, row.seconds, row.experiment, row.variant, row.metric);
+        for row in derived
+            .windows
+            .into_iter()
+            .filter(|row| !row.metric.ends_with("_conversion"))
+        {
+            let key = (
+                row.start.0 / SECOND,
+                row.seconds,
+                row.experiment,
+                row.variant,
+                row.metric,
+            );
             if row.moments.n == 0 {
                 self.truth.windows.remove(&key);
             } else {
-                self.truth.windows.insert(key, (row.moments.n, quarters(row.moments.mean * row.moments.n as f64)));
+                self.truth.windows.insert(
+                    key,
+                    (row.moments.n, quarters(row.moments.mean * row.moments.n as f64)),
+                );
             }
         }
-        for row in derived.summaries.into_iter().filter(|row| !row.metric.ends_with("_conversion")) {
+        for row in derived
+            .summaries
+            .into_iter()
+            .filter(|row| !row.metric.ends_with("_conversion"))
+        {
             let sum = quarters(row.moments.mean * row.exposed as f64);
-            self.truth.summaries.insert((row.experiment, row.variant, row.metric), (row.exposed, row.units, sum));
+            self.truth.summaries.insert(
+                (row.experiment, row.variant, row.metric),
+                (row.exposed, row.units, sum),
+            );
         }
         for day in derived.replaced_exposure_days {
-            self.truth.exposures.retain(|_, (_, ts, _)| Timestamp(*ts * SECOND).day() != day);
+            self.truth
+                .exposures
+                .retain(|_, (_, ts, _)| Timestamp(*ts * SECOND).day() != day);
         }
         for row in derived.exposures {
             let value = (row.variant, row.ts.0 / SECOND, row.crossover);
@@ -176,7 +242,9 @@ impl Tables {
 
 fn history_of(events: &[Given], user: &str) -> Vec<HistoryEvent> {
     let mut seen = BTreeSet::new();
-    let own = events.iter().filter(|event| seen.insert(event.id) && format!("u{}", event.user) == user);
+    let own = events
+        .iter()
+        .filter(|event| seen.insert(event.id) && format!("u{}", event.user) == user);
     own.map(|event| {
         let ts = Timestamp(event.ts * SECOND);
         let event_id = format!("e{:06}", event.id);
@@ -188,7 +256,11 @@ fn history_of(events: &[Given], user: &str) -> Vec<HistoryEvent> {
                 id_key: ingest::decode::id_key(event_id.as_bytes()),
                 event_id,
             },
-            What::Track { event, value } => HistoryEvent::Track { ts, event: format!("m{event}"), value: *value },
+            What::Track { event, value } => HistoryEvent::Track {
+                ts,
+                event: format!("m{event}"),
+                value: *value,
+            },
         }
     })
     .collect()
@@ -205,7 +277,9 @@ fn reconcile(engine: &mut Engine, tables: &mut Tables, events: &[Given]) {
         let mut cells = DayCells::default();
         let mut seen = BTreeSet::new();
         for event in events.iter().filter(|event| seen.insert(event.id)) {
-            let What::Track { event: name, value } = &event.what else { continue };
+            let What::Track { event: name, value } = &event.what else {
+                continue;
+            };
             let ts = Timestamp(event.ts * SECOND);
             if ts.day() == day {
                 let user = format!("u{}", event.user);
@@ -214,14 +288,23 @@ fn reconcile(engine: &mut Engine, tables: &mut Tables, events: &[Given]) {
             }
         }
         let rows = engine.day_rows(day, cells);
-        tables.truth.windows.retain(|key, _| Timestamp(key.0 * SECOND).day() != day);
-        tables.take(Derived { windows: rows, ..Derived::default() });
+        tables
+            .truth
+            .windows
+            .retain(|key, _| Timestamp(key.0 * SECOND).day() != day);
+        tables.take(Derived {
+            windows: rows,
+            ..Derived::default()
+        });
     }
 }
 
 /// Runs events through an engine in epochs, mends what came too late, and gives what its tables say.
 fn run(events: &[Given], epoch_events: usize, lateness_seconds: i64, restart: bool) -> Truth {
-    let horizons = Horizons { lateness_micros: lateness_seconds * SECOND, dedup_micros: lateness_seconds * SECOND };
+    let horizons = Horizons {
+        lateness_micros: lateness_seconds * SECOND,
+        dedup_micros: lateness_seconds * SECOND,
+    };
     let plan = MeasurementPlan::discover();
     let mut engine = Engine::new(&plan, horizons);
     let (mut runs, mut tables, mut accepted) = (Runs::default(), Tables::default(), Vec::new());
@@ -250,13 +333,21 @@ fn run(events: &[Given], epoch_events: usize, lateness_seconds: i64, restart: bo
 fn given() -> impl Strategy<Value = Vec<Given>> {
     let what = prop_oneof![
         (0_u8..2, 0_u8..3).prop_map(|(experiment, variant)| What::Exposure { experiment, variant }),
-        (0_u8..3, -20_i32..20).prop_map(|(event, value)| What::Track { event, value: f64::from(value) / 4.0 }),
+        (0_u8..3, -20_i32..20).prop_map(|(event, value)| What::Track {
+            event,
+            value: f64::from(value) / 4.0
+        }),
     ];
     let event = (0_i64..400, 0_i64..4_000, 0_u8..6, what, prop::bool::weighted(0.1));
     prop::collection::vec(event, 1..120).prop_map(|events| {
         let mut made: Vec<Given> = Vec::new();
         for (place, (delay, ts, user, what, copy)) in events.into_iter().enumerate() {
-            let event = Given { id: place as u64, ts: ts * 40 + delay, user, what };
+            let event = Given {
+                id: place as u64,
+                ts: ts * 40 + delay,
+                user,
+                what,
+            };
             // A copy carries the same bytes, so the same time.
             if copy && !made.is_empty() {
                 made.push(made[made.len() / 2].clone());
@@ -297,7 +388,11 @@ fn a_damaged_snapshot_is_refused() {
     assert!(Engine::from_snapshot(&plan, &bytes[..5]).is_err());
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    assert!(Engine::from_snapshot(&plan, &bytes).unwrap_err().contains("checksum"));
+    assert!(
+        Engine::from_snapshot(&plan, &bytes)
+            .unwrap_err()
+            .contains("checksum")
+    );
     bytes[0] = b'X';
     assert!(Engine::from_snapshot(&plan, &bytes).unwrap_err().contains("form"));
 }
@@ -311,19 +406,64 @@ fn guardrails_learn_of_users_by_the_minute_of_their_exposure() {
         event: domain::EventName::new("m0").unwrap(),
     };
     engine.watch(&[watch]);
-    let expose = |id, ts, user, variant| Given { id, ts, user, what: What::Exposure { experiment: 0, variant } };
-    let fail = |id, ts, user| Given { id, ts, user, what: What::Track { event: 0, value: 1.0 } };
-    let events = [expose(1, 10, 1, 0), expose(2, 20, 2, 1), expose(3, 70, 3, 1), fail(4, 80, 2), fail(5, 81, 2), fail(6, 90, 3)];
+    let expose = |id, ts, user, variant| Given {
+        id,
+        ts,
+        user,
+        what: What::Exposure {
+            experiment: 0,
+            variant,
+        },
+    };
+    let fail = |id, ts, user| Given {
+        id,
+        ts,
+        user,
+        what: What::Track { event: 0, value: 1.0 },
+    };
+    let events = [
+        expose(1, 10, 1, 0),
+        expose(2, 20, 2, 1),
+        expose(3, 70, 3, 1),
+        fail(4, 80, 2),
+        fail(5, 81, 2),
+        fail(6, 90, 3),
+    ];
     let mut accepted = Vec::new();
-    engine.apply(&batch(&events), &mut Runs::default(), &mut accepted).unwrap();
+    engine
+        .apply(&batch(&events), &mut Runs::default(), &mut accepted)
+        .unwrap();
     let looks = engine.take_looks(1);
     let counts = |look: &domain::guardrail::GuardrailLook| {
         let cohorts = look.cohorts.iter();
-        cohorts.map(|cohort| (cohort.start.0 / SECOND, cohort.arms.iter().map(|arm| (arm.exposed, arm.affected_before, arm.newly_affected)).collect::<Vec<_>>())).collect::<Vec<_>>()
+        cohorts
+            .map(|cohort| {
+                (
+                    cohort.start.0 / SECOND,
+                    cohort
+                        .arms
+                        .iter()
+                        .map(|arm| (arm.exposed, arm.affected_before, arm.newly_affected))
+                        .collect::<Vec<_>>(),
+                )
+            })
+            .collect::<Vec<_>>()
     };
     assert_eq!(looks.len(), 1);
-    assert_eq!(counts(&looks[0]), [(0, vec![(1, 0, 0), (1, 0, 1)]), (60, vec![(0, 0, 0), (1, 0, 1)])]);
+    assert_eq!(
+        counts(&looks[0]),
+        [(0, vec![(1, 0, 0), (1, 0, 1)]), (60, vec![(0, 0, 0), (1, 0, 1)])]
+    );
     assert!(engine.take_looks(2).is_empty());
-    engine.apply(&batch(&[fail(7, 95, 1), expose(8, 99, 2, 0)]), &mut Runs::default(), &mut accepted).unwrap();
-    assert_eq!(counts(&engine.take_looks(3)[0]), [(0, vec![(1, 0, 1), (0, 0, 0)])]);
+    engine
+        .apply(
+            &batch(&[fail(7, 95, 1), expose(8, 99, 2, 0)]),
+            &mut Runs::default(),
+            &mut accepted,
+        )
+        .unwrap();
+    assert_eq!(
+        counts(&engine.take_looks(3)[0]),
+        [(0, vec![(1, 0, 1), (0, 0, 0)])]
+    );
 }

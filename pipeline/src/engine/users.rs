@@ -75,14 +75,22 @@ pub(crate) struct Tracks {
 
 impl Default for Tracks {
     fn default() -> Self {
-        Self { entries: VecDeque::new(), first: 0, dropped_until: Timestamp(i64::MIN) }
+        Self {
+            entries: VecDeque::new(),
+            first: 0,
+            dropped_until: Timestamp(i64::MIN),
+        }
     }
 }
 
 impl Tracks {
     /// The tracks of a snapshot.
     pub fn from_parts(entries: Vec<Track>, first: u64, dropped_until: Timestamp) -> Self {
-        Self { entries: entries.into(), first, dropped_until }
+        Self {
+            entries: entries.into(),
+            first,
+            dropped_until,
+        }
     }
 
     /// The entries and the number of the first, for a snapshot.

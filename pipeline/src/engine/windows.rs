@@ -77,7 +77,10 @@ pub(crate) fn window_index(size: usize, ts_micros: i64) -> i64 {
 impl Windows {
     /// Windows of which none is closed.
     pub fn new() -> Self {
-        Self { closed_below: [i64::MIN; 3], ..Self::default() }
+        Self {
+            closed_below: [i64::MIN; 3],
+            ..Self::default()
+        }
     }
 
     /// The windows of a snapshot: rows and cells keep their numbers, and cells that no value leads to are free.
@@ -95,13 +98,25 @@ impl Windows {
                 at = cells[at as usize].next;
             }
         }
-        let free_cells = (0..cells.len() as u32).filter(|number| !used[*number as usize]).collect();
-        let mut windows = Self { rows, cells, free_cells, free_rows, closed_below, ..Self::default() };
+        let free_cells = (0..cells.len() as u32)
+            .filter(|number| !used[*number as usize])
+            .collect();
+        let mut windows = Self {
+            rows,
+            cells,
+            free_cells,
+            free_rows,
+            closed_below,
+            ..Self::default()
+        };
         let free: std::collections::HashSet<u32> = windows.free_rows.iter().copied().collect();
         for number in (0..windows.rows.len() as u32).filter(|number| !free.contains(number)) {
             let key = windows.rows[number as usize].key;
             windows.numbers.insert(key, number);
-            windows.by_window[key.size as usize].entry(key.index).or_default().push(number);
+            windows.by_window[key.size as usize]
+                .entry(key.index)
+                .or_default()
+                .push(number);
         }
         windows
     }
@@ -120,7 +135,12 @@ impl Windows {
         if let Some(number) = self.numbers.get(&key) {
             return *number;
         }
-        let row = Row { key, sums: Sums::default(), written: false, changed: true };
+        let row = Row {
+            key,
+            sums: Sums::default(),
+            written: false,
+            changed: true,
+        };
         let number = match self.free_rows.pop() {
             Some(number) => {
                 self.rows[number as usize] = row;
@@ -132,7 +152,10 @@ impl Windows {
             }
         };
         self.numbers.insert(key, number);
-        self.by_window[key.size as usize].entry(key.index).or_default().push(number);
+        self.by_window[key.size as usize]
+            .entry(key.index)
+            .or_default()
+            .push(number);
         number
     }
 
@@ -156,10 +179,20 @@ impl Windows {
                 row.changed = true;
                 continue;
             }
-            let row = self.row_of(RowKey { size: size as u8, index, arm, measure: value.measure });
+            let row = self.row_of(RowKey {
+                size: size as u8,
+                index,
+                arm,
+                measure: value.measure,
+            });
             self.rows[row as usize].sums.add(amount);
             self.rows[row as usize].changed = true;
-            value.cells[size] = self.new_cell(Cell { index, sum: amount, next: value.cells[size], row });
+            value.cells[size] = self.new_cell(Cell {
+                index,
+                sum: amount,
+                next: value.cells[size],
+                row,
+            });
         }
     }
 
@@ -183,7 +216,10 @@ impl Windows {
                     continue;
                 }
                 self.take_from_row(&cell);
-                let key = RowKey { arm, ..self.rows[cell.row as usize].key };
+                let key = RowKey {
+                    arm,
+                    ..self.rows[cell.row as usize].key
+                };
                 let row = self.row_of(key);
                 self.rows[row as usize].sums.add(cell.sum);
                 self.rows[row as usize].changed = true;
@@ -224,7 +260,10 @@ impl Windows {
             }
             self.closed_below[size] = boundary;
             let open = self.by_window[size].split_off(&boundary);
-            for number in std::mem::replace(&mut self.by_window[size], open).into_values().flatten() {
+            for number in std::mem::replace(&mut self.by_window[size], open)
+                .into_values()
+                .flatten()
+            {
                 let row = &self.rows[number as usize];
                 self.left_behind += row.sums.units;
                 self.numbers.remove(&row.key);

@@ -35,8 +35,18 @@ pub struct DataFile {
 impl DataFile {
     /// A file of rows of one epoch and day. `run` and `place` tell files of one epoch apart.
     pub fn of_epoch(day: i32, epoch: i64, run: &str, place: usize, rows: u64) -> Self {
-        let path = format!("{PARTITION_COLUMN}={}/{epoch:012}-{run}-{place}.parquet", day_text(day));
-        Self { path, day, size_bytes: 0, rows, epochs: (epoch, epoch), written_at_ms: 0 }
+        let path = format!(
+            "{PARTITION_COLUMN}={}/{epoch:012}-{run}-{place}.parquet",
+            day_text(day)
+        );
+        Self {
+            path,
+            day,
+            size_bytes: 0,
+            rows,
+            epochs: (epoch, epoch),
+            written_at_ms: 0,
+        }
     }
 
     /// The action that makes the file part of its table.
@@ -80,10 +90,13 @@ pub struct ActiveFile {
 
 impl ActiveFile {
     pub(super) fn from_view(view: &LogicalFileView) -> Self {
-        let stats: Option<serde_json::Value> = view.stats().and_then(|stats| serde_json::from_str(&stats).ok());
+        let stats: Option<serde_json::Value> =
+            view.stats().and_then(|stats| serde_json::from_str(&stats).ok());
         let epoch = |which: &str| stats.as_ref()?.get(which)?.get("epoch")?.as_i64();
         let values = view.partition_values_map();
-        let day = values.get(PARTITION_COLUMN).and_then(|value| value.as_deref().and_then(parse_day));
+        let day = values
+            .get(PARTITION_COLUMN)
+            .and_then(|value| value.as_deref().and_then(parse_day));
         Self {
             path: view.path().into_owned(),
             day,
@@ -101,7 +114,9 @@ pub fn day_text(day: i32) -> String {
 }
 
 fn parse_day(text: &str) -> Option<i32> {
-    domain::Timestamp::parse(&format!("{text}T00:00:00Z")).ok().map(domain::Timestamp::day)
+    domain::Timestamp::parse(&format!("{text}T00:00:00Z"))
+        .ok()
+        .map(domain::Timestamp::day)
 }
 
 /// The epoch that a data file's name says it was written for.
@@ -115,9 +130,13 @@ pub(super) fn epoch_of(name: &str) -> Option<i64> {
 /// # Errors
 /// When the columns are not those of the table.
 pub fn encode_batches(table: Table, batches: &[RecordBatch]) -> Result<Bytes, PipelineError> {
-    let error = |source| PipelineError::Parquet { action: "write", table: table.name(), source };
-    let mut writer =
-        ArrowWriter::try_new(Vec::new(), table.file_schema(), Some(table.writer_properties())).map_err(error)?;
+    let error = |source| PipelineError::Parquet {
+        action: "write",
+        table: table.name(),
+        source,
+    };
+    let mut writer = ArrowWriter::try_new(Vec::new(), table.file_schema(), Some(table.writer_properties()))
+        .map_err(error)?;
     for batch in batches {
         writer.write(batch).map_err(error)?;
     }
@@ -129,12 +148,19 @@ pub fn encode_batches(table: Table, batches: &[RecordBatch]) -> Result<Bytes, Pi
 /// # Errors
 /// When the bytes are no Parquet file.
 pub fn read_file(table: Table, bytes: Bytes) -> Result<Vec<RecordBatch>, PipelineError> {
-    let error = |source| PipelineError::Parquet { action: "read", table: table.name(), source };
+    let error = |source| PipelineError::Parquet {
+        action: "read",
+        table: table.name(),
+        source,
+    };
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(error)?;
     let reader = builder.with_batch_size(READ_BATCH_ROWS).build().map_err(error)?;
     reader
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| PipelineError::Columns { table: table.name(), source })
+        .map_err(|source| PipelineError::Columns {
+            table: table.name(),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -145,7 +171,10 @@ mod tests {
     fn a_file_name_tells_its_day_and_epoch() {
         let file = DataFile::of_epoch(20_089, 17, "a1", 2, 5);
         assert_eq!(file.path, "event_date=2025-01-01/000000000017-a1-2.parquet");
-        assert_eq!((epoch_of(&file.path), epoch_of("_delta_log/0.json")), (Some(17), None));
+        assert_eq!(
+            (epoch_of(&file.path), epoch_of("_delta_log/0.json")),
+            (Some(17), None)
+        );
         assert_eq!(parse_day("2025-01-01"), Some(20_089));
     }
 }

@@ -30,25 +30,46 @@ impl Root {
     pub fn folder(folder: &FilePath) -> Result<Self, PipelineError> {
         let bad = |source: Box<dyn std::error::Error + Send + Sync>| PipelineError::BadRoot {
             root: folder.to_owned(),
-            source: object_store::Error::Generic { store: "LocalFileSystem", source },
+            source: object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source,
+            },
         };
         std::fs::create_dir_all(folder).map_err(|error| bad(Box::new(error)))?;
         let folder = folder.canonicalize().map_err(|error| bad(Box::new(error)))?;
-        let store = object_store::local::LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|source| PipelineError::BadRoot { root: folder.clone(), source })?;
+        let store = object_store::local::LocalFileSystem::new_with_prefix(&folder).map_err(|source| {
+            PipelineError::BadRoot {
+                root: folder.clone(),
+                source,
+            }
+        })?;
         let url = Url::from_directory_path(&folder).map_err(|()| bad("the path is not absolute".into()))?;
-        Ok(Self { store: Arc::new(store), url, folder: Some(folder) })
+        Ok(Self {
+            store: Arc::new(store),
+            url,
+            folder: Some(folder),
+        })
     }
 
     /// A table under the root, not yet loaded.
     pub(crate) fn table(&self, table: Table) -> Result<DeltaTable, PipelineError> {
-        let error = |source| PipelineError::Table { action: "open", table: table.name(), source: Box::new(source) };
-        let url = self.url.join(&format!("lake/{}/", table.name())).expect("a table's name is a valid path");
+        let error = |source| PipelineError::Table {
+            action: "open",
+            table: table.name(),
+            source: Box::new(source),
+        };
+        let url = self
+            .url
+            .join(&format!("lake/{}/", table.name()))
+            .expect("a table's name is a valid path");
         if let Some(folder) = &self.folder {
             let folder = folder.join("lake").join(table.name());
-            std::fs::create_dir_all(&folder).map_err(|source| error(deltalake_core::DeltaTableError::Io { source }))?;
+            std::fs::create_dir_all(&folder)
+                .map_err(|source| error(deltalake_core::DeltaTableError::Io { source }))?;
         }
-        DeltaTableBuilder::from_url(url).and_then(DeltaTableBuilder::build).map_err(error)
+        DeltaTableBuilder::from_url(url)
+            .and_then(DeltaTableBuilder::build)
+            .map_err(error)
     }
 
     /// Writes an object whole; it is durable when this returns.
@@ -56,8 +77,15 @@ impl Root {
     /// # Errors
     /// When the store refuses, or a local file cannot be synced.
     pub async fn put(&self, path: &str, bytes: Bytes) -> Result<(), PipelineError> {
-        let error = |source| PipelineError::Object { action: "write", path: path.to_owned(), source };
-        self.store.put(&Path::from(path), bytes.into()).await.map_err(error)?;
+        let error = |source| PipelineError::Object {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        };
+        self.store
+            .put(&Path::from(path), bytes.into())
+            .await
+            .map_err(error)?;
         self.sync(path)
     }
 
@@ -66,7 +94,11 @@ impl Root {
     /// # Errors
     /// When the store cannot be read.
     pub async fn get(&self, path: &str) -> Result<Option<Bytes>, PipelineError> {
-        let error = |source| PipelineError::Object { action: "read", path: path.to_owned(), source };
+        let error = |source| PipelineError::Object {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        };
         match self.store.get(&Path::from(path)).await {
             Ok(found) => Ok(Some(found.bytes().await.map_err(error)?)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -79,8 +111,15 @@ impl Root {
     /// # Errors
     /// When the object is not there or shorter.
     pub async fn get_range(&self, path: &str, range: std::ops::Range<u64>) -> Result<Bytes, PipelineError> {
-        let error = |source| PipelineError::Object { action: "read", path: path.to_owned(), source };
-        self.store.get_range(&Path::from(path), range).await.map_err(error)
+        let error = |source| PipelineError::Object {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        };
+        self.store
+            .get_range(&Path::from(path), range)
+            .await
+            .map_err(error)
     }
 
     /// The size of an object in bytes.
@@ -88,7 +127,11 @@ impl Root {
     /// # Errors
     /// When the object is not there.
     pub async fn size(&self, path: &str) -> Result<u64, PipelineError> {
-        let error = |source| PipelineError::Object { action: "read", path: path.to_owned(), source };
+        let error = |source| PipelineError::Object {
+            action: "read",
+            path: path.to_owned(),
+            source,
+        };
         Ok(self.store.head(&Path::from(path)).await.map_err(error)?.size)
     }
 
@@ -99,7 +142,11 @@ impl Root {
     pub async fn delete(&self, path: &str) -> Result<(), PipelineError> {
         match self.store.delete(&Path::from(path)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(PipelineError::Object { action: "delete", path: path.to_owned(), source }),
+            Err(source) => Err(PipelineError::Object {
+                action: "delete",
+                path: path.to_owned(),
+                source,
+            }),
         }
     }
 
@@ -122,7 +169,10 @@ impl Root {
         result.map_err(|error| PipelineError::Object {
             action: "sync",
             path: path.to_owned(),
-            source: object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(error) },
+            source: object_store::Error::Generic {
+                store: "LocalFileSystem",
+                source: Box::new(error),
+            },
         })
     }
 }

@@ -34,7 +34,9 @@ pub async fn summaries(
     context: &SessionContext,
     as_of: Option<Timestamp>,
 ) -> Result<Vec<StoredSummary>, PipelineError> {
-    let limit = as_of.map_or_else(String::new, |as_of| format!(" where as_of <= timestamp '{as_of}'"));
+    let limit = as_of.map_or_else(String::new, |as_of| {
+        format!(" where as_of <= timestamp '{as_of}'")
+    });
     let sql = format!(
         "with kept as (select * from summaries{limit}), newest as (select experiment, variant, metric, max(epoch) as epoch \
          from kept group by experiment, variant, metric) select kept.as_of, kept.experiment, kept.variant, kept.metric, \
@@ -56,7 +58,10 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn new(batch: &RecordBatch) -> Result<Self, PipelineError> {
-        let error = |source| PipelineError::Columns { table: Table::Summaries.name(), source };
+        let error = |source| PipelineError::Columns {
+            table: Table::Summaries.name(),
+            source,
+        };
         let mut columns = Vec::new();
         for column in batch.columns() {
             columns.push(match column.data_type() {
@@ -67,12 +72,21 @@ impl Reader {
             });
         }
         let schema = batch.schema();
-        let named = schema.fields().iter().map(|field| field.name().as_str()).zip(columns);
-        Ok(Self { batch: RecordBatch::try_from_iter(named).map_err(error)? })
+        let named = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .zip(columns);
+        Ok(Self {
+            batch: RecordBatch::try_from_iter(named).map_err(error)?,
+        })
     }
 
     fn column(&self, name: &str) -> &dyn Array {
-        self.batch.column_by_name(name).expect("the query names its columns").as_ref()
+        self.batch
+            .column_by_name(name)
+            .expect("the query names its columns")
+            .as_ref()
     }
 
     pub(crate) fn text(&self, name: &str, row: usize) -> &str {
@@ -85,11 +99,19 @@ impl Reader {
 
     pub(crate) fn float(&self, name: &str, row: usize) -> f64 {
         let column = self.column(name).as_primitive::<Float64Type>();
-        if column.is_null(row) { 0.0 } else { column.value(row) }
+        if column.is_null(row) {
+            0.0
+        } else {
+            column.value(row)
+        }
     }
 
     pub(crate) fn time(&self, name: &str, row: usize) -> Timestamp {
-        Timestamp(self.column(name).as_primitive::<TimestampMicrosecondType>().value(row))
+        Timestamp(
+            self.column(name)
+                .as_primitive::<TimestampMicrosecondType>()
+                .value(row),
+        )
     }
 
     pub(crate) fn count(&self, name: &str, row: usize) -> u64 {
@@ -105,7 +127,11 @@ impl Reader {
                 metric: self.text("metric", row).into(),
                 exposed,
                 units: self.count("units", row),
-                moments: Moments { n: exposed, mean: self.float("mean", row), m2: self.float("m2", row) },
+                moments: Moments {
+                    n: exposed,
+                    mean: self.float("mean", row),
+                    m2: self.float("m2", row),
+                },
             },
             as_of: self.time("as_of", row),
             epoch: self.integer("epoch", row),
@@ -136,21 +162,31 @@ pub async fn experiments(
     let plan = plan(lake).await?;
     let mut found: BTreeMap<ExperimentKey, ExperimentSummary> = BTreeMap::new();
     for stored in summaries(&context, as_of).await? {
-        let keys = (ExperimentKey::new(&stored.row.experiment), VariantKey::new(&stored.row.variant));
-        let (Ok(experiment), Ok(variant), Ok(metric)) = (keys.0, keys.1, MetricKey::new(&stored.row.metric)) else {
+        let keys = (
+            ExperimentKey::new(&stored.row.experiment),
+            VariantKey::new(&stored.row.variant),
+        );
+        let (Ok(experiment), Ok(variant), Ok(metric)) = (keys.0, keys.1, MetricKey::new(&stored.row.metric))
+        else {
             continue;
         };
         let kind = crate::batch::kind_of(&plan, &metric);
-        let summary = found.entry(experiment.clone()).or_insert_with(|| ExperimentSummary {
-            experiment,
-            as_of: stored.as_of,
-            epoch: stored.epoch,
-            arms: Vec::new(),
-            crossover_users: 0,
-        });
+        let summary = found
+            .entry(experiment.clone())
+            .or_insert_with(|| ExperimentSummary {
+                experiment,
+                as_of: stored.as_of,
+                epoch: stored.epoch,
+                arms: Vec::new(),
+                crossover_users: 0,
+            });
         summary.as_of = summary.as_of.max(stored.as_of);
         summary.epoch = summary.epoch.max(stored.epoch);
-        let metric_summary = MetricSummary { kind, units: stored.row.units, moments: stored.row.moments };
+        let metric_summary = MetricSummary {
+            kind,
+            units: stored.row.units,
+            moments: stored.row.moments,
+        };
         match summary.arms.iter_mut().find(|arm| arm.variant == variant) {
             Some(arm) => {
                 arm.exposed = arm.exposed.max(stored.row.exposed);
@@ -164,12 +200,17 @@ pub async fn experiments(
         }
     }
     for (experiment, users) in crossovers(&context, as_of).await? {
-        if let Some(summary) = ExperimentKey::new(&experiment).ok().and_then(|key| found.get_mut(&key)) {
+        if let Some(summary) = ExperimentKey::new(&experiment)
+            .ok()
+            .and_then(|key| found.get_mut(&key))
+        {
             summary.crossover_users = users;
         }
     }
     for summary in found.values_mut() {
-        summary.arms.sort_by(|left, right| left.variant.cmp(&right.variant));
+        summary
+            .arms
+            .sort_by(|left, right| left.variant.cmp(&right.variant));
     }
     Ok(found)
 }
@@ -185,7 +226,12 @@ async fn crossovers(
     let mut found = Vec::new();
     for batch in super::query(context, &sql).await?.collect().await? {
         let reader = Reader::new(&batch)?;
-        found.extend((0..batch.num_rows()).map(|row| (reader.text("experiment", row).to_owned(), reader.count("users", row))));
+        found.extend((0..batch.num_rows()).map(|row| {
+            (
+                reader.text("experiment", row).to_owned(),
+                reader.count("users", row),
+            )
+        }));
     }
     Ok(found)
 }

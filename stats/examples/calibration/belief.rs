@@ -64,7 +64,7 @@ fn posteriors(report: &mut Report) -> Result<(), Failure> {
 
 fn discoveries(report: &mut Report) -> Result<(), Failure> {
     report.say("## Online false-discovery control");
-    report.say("300 experiments, one in five with an effect of 3 standard errors. The mean share of false discoveries is in parts per thousand runs: a run counts with its own share.");
+    report.say("300 experiments, one in five with an effect of 3 standard errors. The measured share of false discoveries is its mean over the runs, each with its own share, so that ± is an upper limit.");
     let mut rows = Vec::new();
     for (index, (name, rule)) in [
         ("LORD++", OnlineRule::LordPlusPlus),

@@ -34,6 +34,43 @@ const HEALTHY: Rollout = Rollout {
     incident: false,
 };
 
+/// Rollouts that must not be taken back.
+const HEALTHY_SCENARIOS: [Rollout; 7] = [
+    HEALTHY,
+    Rollout {
+        name: "0.1 %, half and half",
+        base_rate: 0.001,
+        ..HEALTHY
+    },
+    Rollout {
+        name: "0.01 %, half and half",
+        base_rate: 0.000_1,
+        ..HEALTHY
+    },
+    Rollout {
+        name: "1 %, 5 % canary",
+        treatment_share: 0.05,
+        ..HEALTHY
+    },
+    Rollout {
+        name: "0.1 %, 5 % canary",
+        base_rate: 0.001,
+        treatment_share: 0.05,
+        ..HEALTHY
+    },
+    Rollout {
+        name: "hours and an incident in both arms",
+        incident: true,
+        ..HEALTHY
+    },
+    Rollout {
+        name: "5 % more, margin 10 %",
+        ratio: 1.05,
+        margin: 0.1,
+        ..HEALTHY
+    },
+];
+
 impl Rollout {
     /// Users of both arms of one look and those of them newly affected, treatment first.
     fn look(&self, look: u64, random: &mut Random) -> ([u64; 2], [u64; 2]) {
@@ -97,6 +134,16 @@ struct Crossed {
     by_detector: bool,
 }
 
+/// When one of the tests crossed.
+type CrossedAt = fn(&Crossed) -> Option<u64>;
+
+/// The tests by name.
+const TESTS: [(&str, CrossedAt); 3] = [
+    ("cumulative", |run| run.cumulative),
+    ("detector", |run| run.detector),
+    ("verdict", |run| run.both),
+];
+
 fn mark(first: &mut Option<u64>, now_crossed: bool, look: u64) {
     if now_crossed && first.is_none() {
         *first = Some(look);
@@ -118,55 +165,13 @@ fn false_rollbacks(report: &mut Report) {
         "Affected users, 400 users a look, 250 looks, no difference between the arms unless said. \"Cumulative\" and \
          \"detector\" are each run with the whole error rate; \"verdict\" is what decides, half and half.",
     );
-    let scenarios = [
-        HEALTHY,
-        Rollout {
-            name: "0.1 %, half and half",
-            base_rate: 0.001,
-            ..HEALTHY
-        },
-        Rollout {
-            name: "0.01 %, half and half",
-            base_rate: 0.000_1,
-            ..HEALTHY
-        },
-        Rollout {
-            name: "1 %, 5 % canary",
-            treatment_share: 0.05,
-            ..HEALTHY
-        },
-        Rollout {
-            name: "0.1 %, 5 % canary",
-            base_rate: 0.001,
-            treatment_share: 0.05,
-            ..HEALTHY
-        },
-        Rollout {
-            name: "hours and an incident in both arms",
-            incident: true,
-            ..HEALTHY
-        },
-        Rollout {
-            name: "5 % more, margin 10 %",
-            ratio: 1.05,
-            margin: 0.1,
-            ..HEALTHY
-        },
-    ];
     let mut rows = Vec::new();
-    for (index, scenario) in scenarios.iter().enumerate() {
+    for (index, scenario) in HEALTHY_SCENARIOS.iter().enumerate() {
         let mut random = Random::new(1_000 + index as u64);
         let runs: Vec<Crossed> = (0..HEALTHY_RUNS)
             .map(|_| scenario.run(0.05, &mut random))
             .collect();
-        for (test, of) in [
-            (
-                "cumulative",
-                (|run| run.cumulative) as fn(&Crossed) -> Option<u64>,
-            ),
-            ("detector", |run| run.detector),
-            ("verdict", |run| run.both),
-        ] {
+        for (test, of) in TESTS {
             let hits = runs.iter().filter(|run| of(run).is_some()).count();
             rows.push(Row::new(
                 format!("{}: {test}", scenario.name),
@@ -275,13 +280,8 @@ fn late_harm(report: &mut Report) -> String {
         let runs: Vec<Crossed> = (0..HARMFUL_RUNS)
             .map(|_| scenario.run(0.05, &mut random))
             .collect();
-        let tests: [(&'static str, fn(&Crossed) -> Option<u64>); 3] = [
-            ("cumulative", |run| run.cumulative),
-            ("detector", |run| run.detector),
-            ("verdict", |run| run.both),
-        ];
         let mut row = vec![name.to_owned()];
-        for (test, of) in tests {
+        for (test, of) in TESTS {
             let after: Vec<Option<u64>> = runs
                 .iter()
                 .map(of)

@@ -244,7 +244,7 @@ mod tests {
             assert!(compare_pair(&tiny, &Posterior::Beta { a: bad, b: 1.0 }).is_err());
         }
         assert!(
-            compare(&[tiny.clone()]).is_err()
+            compare(std::slice::from_ref(&tiny)).is_err()
                 && compare_pair(&tiny, &Posterior::Normal { mean: 0.0, sd: 1.0 }).is_err()
         );
     }

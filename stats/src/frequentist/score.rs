@@ -78,6 +78,9 @@ fn constrained_rate(table: &Table, difference: f64) -> f64 {
     let (n0, n1) = (table.control_units as f64, table.treatment_units as f64);
     let (low, high) = ((-difference).max(0.0), (1.0 - difference).min(1.0));
     let start = (x0 + x1) / (n0 + n1) - difference * n1 / (n0 + n1);
+    // Never at an end, where the slope is infinite and a step nothing.
+    let inside = 1e-3 * (high - low);
+    let start = start.clamp(low + inside, (high - inside).max(low + inside));
     // A term without successes, or without failures, is left out where it would be 0/0 at the end.
     let part = |count: f64, at: f64, power: i32| if count > 0.0 { count / at.powi(power) } else { 0.0 };
     newton_monotone(Bracket::new(low, high), start, |rate| {

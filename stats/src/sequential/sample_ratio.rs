@@ -120,9 +120,7 @@ mod tests {
         assert!(
             evidence(&[1, 2], &[1.0, 0.0], 1.0).is_err() && evidence(&[1, 2], &[1.0, 1.0], f64::NAN).is_err()
         );
-        assert_eq!(
-            evidence(&[0, 0], &[1.0, 1.0], 10.0).unwrap().log_bayes_factor,
-            0.0
-        );
+        let nobody = evidence(&[0, 0], &[1.0, 1.0], 10.0).unwrap();
+        assert!(nobody.log_bayes_factor.abs() < 1e-14);
     }
 }

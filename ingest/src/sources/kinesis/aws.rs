@@ -116,7 +116,7 @@ impl ShardApi for AwsShards {
             let answer = call
                 .send()
                 .await
-                .map_err(|error| call_error("list_shards", error))?;
+                .map_err(|error| call_error("list_shards", &error))?;
             shards.extend(answer.shards.unwrap_or_default().into_iter().map(shard_info));
             token = answer.next_token;
             if token.is_none() {
@@ -148,7 +148,7 @@ impl ShardApi for AwsShards {
         let answer = call
             .send()
             .await
-            .map_err(|error| call_error("get_shard_iterator", error))?;
+            .map_err(|error| call_error("get_shard_iterator", &error))?;
         answer.shard_iterator.ok_or_else(|| CallError {
             kind: CallErrorKind::Transient,
             operation: "get_shard_iterator",
@@ -159,7 +159,7 @@ impl ShardApi for AwsShards {
     async fn records(&self, iterator: &str) -> Result<Page, CallError> {
         let answer = self.client.get_records().shard_iterator(iterator).send().await;
         let answer = answer.map_err(|error| {
-            let mut error = call_error("get_records", error);
+            let mut error = call_error("get_records", &error);
             // The iterator is the only argument: a new one is all that can help, and it does when it was damaged.
             if error.kind == CallErrorKind::Permanent && is_invalid_argument(&*error.source) {
                 error.kind = CallErrorKind::StaleIterator;
@@ -195,7 +195,7 @@ fn is_invalid_argument(error: &(dyn std::error::Error + Send + Sync + 'static)) 
     code == Some("InvalidArgumentException")
 }
 
-fn call_error<E, R>(operation: &'static str, error: SdkError<E, R>) -> CallError
+fn call_error<E, R>(operation: &'static str, error: &SdkError<E, R>) -> CallError
 where
     E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
@@ -205,7 +205,7 @@ where
         .as_service_error()
         .and_then(ProvideErrorMetadata::code)
         .map(str::to_owned);
-    let kind = match (&error, code.as_deref()) {
+    let kind = match (error, code.as_deref()) {
         (SdkError::ServiceError(_), Some(code)) => kind_of(code),
         _ => CallErrorKind::Transient,
     };
@@ -214,7 +214,7 @@ where
         operation,
         source: Box::new(ClientError {
             code,
-            text: DisplayErrorContext(&error).to_string(),
+            text: DisplayErrorContext(error).to_string(),
         }),
     }
 }

@@ -55,7 +55,11 @@ async fn drain_beyond(source: &mut KinesisSource, count: usize) -> Vec<Taken> {
     let (mut idle_count, mut total_idle_count) = (0, 0);
     while idle_count < 30 || texts(&all).len() < count {
         total_idle_count += 1;
-        assert!(total_idle_count < 10_000, "{} of {count} records came", texts(&all).len());
+        assert!(
+            total_idle_count < 10_000,
+            "{} of {count} records came",
+            texts(&all).len()
+        );
         match source.next().await {
             Ok(SourceEvent::Batch(batch)) => {
                 all.push(taken(batch));

@@ -195,10 +195,7 @@ fn records_of_other_shards_are_kept_and_counted() {
     let mut stray = Put::new("k", "2");
     stray.explicit_hash_key = Some(500);
     let mut page = page(
-        vec![record(
-            "7",
-            pack(&[stray.clone(), stray.clone(), Put::new("k", "3")]),
-        )],
+        vec![record("7", pack(&[stray.clone(), stray, Put::new("k", "3")]))],
         SMALL,
     );
     page.hash_keys = Some(501..=u128::MAX);
