@@ -116,7 +116,7 @@ fn bulk(criterion: &mut Criterion) {
 
 /// A flag as they are in the field: two rules, a rollout, and a regular expression in one of ten.
 fn mixed_flag(number: usize) -> Value {
-    let email = if number % 10 == 0 {
+    let email = if number.is_multiple_of(10) {
         json!({"attribute": "email", "operator": "matches", "value": format!("^[a-z.]+@company-{number}\\.example$")})
     } else {
         json!({"attribute": "email", "operator": "ends_with", "value": format!("@company-{number}.example")})

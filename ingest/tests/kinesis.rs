@@ -112,9 +112,9 @@ async fn check_lineage(aggregated: bool) {
     let Some(emulator) = KinesisEmulator::start(EmulatorKind::KinesisMock) else {
         return;
     };
-    let (count, users) = (64, 8);
+    let (count, users) = (48, 6);
     let file = write_events(count, users);
-    let changes = "--shards 2 --split-after 16 --merge-after 32 --split-after 48";
+    let changes = "--shards 2 --split-after 12 --merge-after 24 --split-after 36";
     let packing = if aggregated { " --aggregate --gzip" } else { "" };
     let options = format!("{changes}{packing}");
     let options: Vec<&str> = options.split(' ').collect();
@@ -194,11 +194,11 @@ async fn a_large_stream_is_read_whole() {
     let Some(emulator) = KinesisEmulator::start(EmulatorKind::MiniStack) else {
         return;
     };
-    let (count, users) = (50_000, 500);
+    let (count, users) = (25_000, 500);
     let file = write_events(count, users);
     for (stream, options) in [
-        ("events", ["--shards", "4"].as_slice()),
-        ("packed", &["--shards", "4", "--aggregate"]),
+        ("events", ["--shards", "2"].as_slice()),
+        ("packed", &["--shards", "2", "--aggregate"]),
     ] {
         let put = emulator.put_events(stream, file.path(), options);
         let mut settings = settings(&emulator);

@@ -153,7 +153,7 @@ async fn tell(decoded: SyncSender<Message>, finished: bool) {
         Message::Stop
     };
     // A worker that is gone reports its own error.
-    drop(tokio::task::spawn_blocking(move || decoded.send(message)).await);
+    drop(tokio::task::spawn_blocking(move || drop(decoded.send(message))).await);
 }
 
 async fn read(

@@ -17,7 +17,9 @@ use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
 use serde::Serialize;
 
 use crate::error::{StatsError, check_positive, check_rate};
-use crate::{sequential, srm};
+use crate::frequentist::sample::too_few;
+use crate::sequential::sample_ratio::{self, SampleRatioEvidence};
+use crate::srm;
 
 pub use comparison::{AnytimeEvidence, ArmResult, Comparison, Effect};
 pub use decision::Decision;
@@ -201,24 +203,65 @@ struct CheckedArms {
 
 fn check_sample_ratio(weights: &BTreeMap<VariantKey, f64>, arms: &[ArmSummary]) -> CheckedArms {
     let observed: Vec<u64> = arms.iter().map(|arm| arm.exposed).collect();
+    let share = |arm: &ArmSummary| weights.get(&arm.variant).copied().unwrap_or(0.0);
     let planned: Vec<f64> = arms
         .iter()
-        .map(|arm| {
-            if weights.is_empty() {
-                1.0
-            } else {
-                weights.get(&arm.variant).copied().unwrap_or(0.0)
-            }
-        })
+        .map(|arm| if weights.is_empty() { 1.0 } else { share(arm) })
         .collect();
-    let count = |arm: &ArmSummary| ArmCount {
+    let mut counts: Vec<ArmCount> = arms.iter().map(uncounted).collect();
+    let ratio = if observed.iter().all(|units| *units == 0) {
+        Err(too_few("the experiment", 0, 1))
+    } else {
+        srm::check(&observed, &planned)
+    };
+    let ratio = match ratio {
+        Ok(ratio) => ratio,
+        Err(reason) => {
+            return CheckedArms {
+                check: unchecked(Some(reason)),
+                arms: counts,
+            };
+        }
+    };
+    for (count, arm) in counts.iter_mut().zip(&ratio.arms) {
+        count.expected = Some(arm.expected);
+        count.residual = arm.residual;
+    }
+    let evidence = sequential_evidence(&observed, &planned);
+    let anytime_p_value = evidence.map(|evidence| evidence.p_value);
+    let nothing = unchecked(None);
+    let mismatch = ratio.p_value < nothing.alpha || anytime_p_value.is_some_and(|p| p < nothing.alpha);
+    CheckedArms {
+        check: SampleRatioCheck {
+            verdict: if mismatch {
+                SampleRatioVerdict::Mismatch
+            } else {
+                SampleRatioVerdict::Ok
+            },
+            chi2: Some(ratio.chi2),
+            df: Some(ratio.df),
+            p_value: Some(ratio.p_value),
+            anytime_p_value,
+            ln_e_value: evidence.map(|evidence| evidence.log_bayes_factor),
+            ..nothing
+        },
+        arms: counts,
+    }
+}
+
+/// An arm before the check.
+fn uncounted(arm: &ArmSummary) -> ArmCount {
+    ArmCount {
         variant: arm.variant.clone(),
         exposed: arm.exposed,
         expected: None,
         residual: None,
-    };
-    let mut counts: Vec<ArmCount> = arms.iter().map(count).collect();
-    let mut check = SampleRatioCheck {
+    }
+}
+
+/// A check that was not made, for a reason.
+fn unchecked(reason: Option<StatsError>) -> SampleRatioCheck {
+    SampleRatioCheck {
         verdict: SampleRatioVerdict::Unknown,
         chi2: None,
         df: None,
@@ -226,51 +269,19 @@ fn check_sample_ratio(weights: &BTreeMap<VariantKey, f64>, arms: &[ArmSummary]) 
         anytime_p_value: None,
         ln_e_value: None,
         alpha: srm::DEFAULT_ALPHA,
-        reason: None,
-    };
-    if observed.iter().all(|units| *units == 0) {
-        check.reason = Some(StatsError::TooFewUnits {
-            arm: "the experiment",
-            units: 0,
-            needed: 1,
-        });
-        return CheckedArms { check, arms: counts };
+        reason,
     }
-    match srm::check(&observed, &planned) {
-        Err(reason) => check.reason = Some(reason),
-        Ok(ratio) => {
-            check.chi2 = Some(ratio.chi2);
-            check.df = Some(ratio.df);
-            check.p_value = Some(ratio.p_value);
-            let live: (Vec<u64>, Vec<f64>) = observed
-                .iter()
-                .zip(&planned)
-                .filter(|(_, weight)| **weight > 0.0)
-                .map(|(units, weight)| (*units, *weight))
-                .unzip();
-            let sequential = sequential::sample_ratio::evidence(
-                &live.0,
-                &live.1,
-                sequential::sample_ratio::DEFAULT_CONCENTRATION,
-            );
-            if let Ok(evidence) = sequential {
-                check.anytime_p_value = Some(evidence.p_value);
-                check.ln_e_value = Some(evidence.log_bayes_factor);
-            }
-            let mismatch =
-                ratio.p_value < check.alpha || check.anytime_p_value.is_some_and(|p| p < check.alpha);
-            check.verdict = if mismatch {
-                SampleRatioVerdict::Mismatch
-            } else {
-                SampleRatioVerdict::Ok
-            };
-            for (count, arm) in counts.iter_mut().zip(&ratio.arms) {
-                count.expected = Some(arm.expected);
-                count.residual = arm.residual;
-            }
-        }
-    }
-    CheckedArms { check, arms: counts }
+}
+
+/// The evidence that may be watched, over the arms that take part.
+fn sequential_evidence(observed: &[u64], planned: &[f64]) -> Option<SampleRatioEvidence> {
+    let (units, weights): (Vec<u64>, Vec<f64>) = observed
+        .iter()
+        .zip(planned)
+        .filter(|(_, weight)| **weight > 0.0)
+        .map(|(units, weight)| (*units, *weight))
+        .unzip();
+    sample_ratio::evidence(&units, &weights, sample_ratio::DEFAULT_CONCENTRATION).ok()
 }
 
 fn warnings(checked: &CheckedArms, summary: &ExperimentSummary) -> Vec<String> {

@@ -131,6 +131,11 @@ impl Serialize for StatsError {
     }
 }
 
+/// Whether a number is above 0; not-a-number is not.
+pub fn is_positive(value: f64) -> bool {
+    value > 0.0
+}
+
 /// Checks that an input is a finite number.
 ///
 /// # Errors

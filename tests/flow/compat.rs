@@ -38,10 +38,8 @@ fn still_says(path: &str, old: &Value, new: &Value) -> Result<()> {
             .iter()
             .try_for_each(|(name, value)| still_says(&format!("{path}.{name}"), value, &new[name])),
         (Value::Array(old), Value::Array(other)) if old.len() == other.len() => {
-            let pairs = old.iter().zip(other).enumerate();
-            pairs
-                .map(|(place, (old, new))| still_says(&format!("{path}[{place}]"), old, new))
-                .collect()
+            let mut pairs = old.iter().zip(other).enumerate();
+            pairs.try_for_each(|(place, (old, new))| still_says(&format!("{path}[{place}]"), old, new))
         }
         (Value::Number(old), Value::Number(other)) => {
             let (old, other) = (

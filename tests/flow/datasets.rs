@@ -287,14 +287,7 @@ fn generate_writes_a_dataset_as_the_library_does() -> Result<()> {
     }
     let mut expected = Vec::new();
     dataset.convert(&datasets, 5, &mut expected)?;
-    let mut command = program(&[
-        "generate",
-        "--dataset",
-        dataset.name(),
-        "--seed",
-        "5",
-        "--datasets",
-    ]);
+    let mut command = program(&["generate", "--dataset", dataset.name(), "--seed", "5", "--folder"]);
     let output = command.arg(&datasets).output()?;
     ensure!(
         output.status.success(),

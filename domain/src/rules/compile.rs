@@ -14,7 +14,7 @@ use super::ruleset::Ruleset;
 use references::{Names, Node};
 
 pub use report::CompileError;
-pub(crate) use report::Report;
+pub(crate) use report::{Report, Step};
 
 /// The longest salt in bytes.
 const SALT_MAX_BYTES: usize = 512;

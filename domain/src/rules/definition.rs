@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::allocation::BucketRange;
-use super::compile::{CompileError, Report};
+use super::compile::{CompileError, Report, Step};
 use super::id_set::IdSet;
 use crate::ids::{ExperimentKey, FlagKey, HoldoutKey, SegmentKey, UnitId, VariantKey};
 
@@ -238,7 +238,7 @@ impl Definitions {
             return (definitions, report.into_errors());
         };
         for (name, value) in fields {
-            report.at(name, |report| match name.as_str() {
+            report.at(Step::Key(name.clone()), |report| match name.as_str() {
                 "version" => definitions.version = read(value, report).unwrap_or_default(),
                 "environment" => definitions.environment = read(value, report).unwrap_or_default(),
                 "flags" => definitions.flags = read_each(value, report),

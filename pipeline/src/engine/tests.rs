@@ -108,7 +108,7 @@ fn reference(events: &[Given]) -> Truth {
     let mut seen = BTreeSet::new();
     let unique: Vec<&Given> = events.iter().filter(|event| seen.insert(event.id)).collect();
     let mut truth = Truth::default();
-    let mut firsts: BTreeMap<(u8, u8), (i64, u64, u8, bool)> = BTreeMap::new();
+    let mut firsts = Firsts::new();
     for event in &unique {
         if let What::Exposure { experiment, variant } = event.what {
             let first = firsts
@@ -121,7 +121,7 @@ fn reference(events: &[Given]) -> Truth {
         }
     }
     let mut windows: BTreeMap<WindowKey, BTreeMap<u8, f64>> = BTreeMap::new();
-    let mut totals: BTreeMap<(u8, u8, u8), BTreeMap<u8, f64>> = BTreeMap::new();
+    let mut totals = Totals::new();
     let names: BTreeSet<u8> = unique
         .iter()
         .filter_map(|event| match event.what {
@@ -166,12 +166,25 @@ fn reference(events: &[Given]) -> Truth {
             .windows
             .insert(key, (users.len() as u64, quarters(users.values().sum())));
     }
-    for ((experiment, _), (_, _, variant, _)) in &firsts {
+    truth.summaries = reference_summaries(&firsts, &names, &totals);
+    truth
+}
+
+type Firsts = BTreeMap<(u8, u8), (i64, u64, u8, bool)>;
+type Totals = BTreeMap<(u8, u8, u8), BTreeMap<u8, f64>>;
+
+fn reference_summaries(
+    firsts: &Firsts,
+    names: &BTreeSet<u8>,
+    totals: &Totals,
+) -> BTreeMap<(String, String, String), (u64, u64, i64)> {
+    let mut summaries = BTreeMap::new();
+    for ((experiment, _), (_, _, variant, _)) in firsts {
         let of_arm = |((other, _), (_, _, arm, crossover)): &(&(u8, u8), &(i64, u64, u8, bool))| {
             *other == *experiment && arm == variant && !crossover
         };
         let exposed = firsts.iter().filter(of_arm).count() as u64;
-        for name in &names {
+        for name in names {
             let users = totals.get(&(*experiment, *variant, *name));
             let (units, sum) = users.map_or((0, 0), |users| {
                 (users.len() as u64, quarters(users.values().sum()))
@@ -181,11 +194,11 @@ fn reference(events: &[Given]) -> Truth {
                 format!("v{variant}"),
                 format!("m{name}"),
             );
-            truth.summaries.insert(key, (exposed, units, sum));
+            summaries.insert(key, (exposed, units, sum));
         }
     }
-    truth.summaries.retain(|_, (exposed, ..)| *exposed > 0);
-    truth
+    summaries.retain(|_, (exposed, ..)| *exposed > 0);
+    summaries
 }
 
 /// Keeps derived rows as a table would.

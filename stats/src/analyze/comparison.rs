@@ -184,7 +184,7 @@ impl Pair {
     fn difference(&self) -> Option<f64> {
         let units = self.units();
         (units.control > 0 && units.treatment > 0)
-            .then(|| self.treatment.moments.mean - self.control.moments.mean)
+            .then_some(self.treatment.moments.mean - self.control.moments.mean)
     }
 
     /// Both effects, each for one look and for every look.

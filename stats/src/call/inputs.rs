@@ -236,7 +236,7 @@ fn as_number(field: &str, value: &Value) -> Result<f64, StatsError> {
 fn as_count(field: &str, value: &Value) -> Result<u64, StatsError> {
     const LIMIT: f64 = 9_007_199_254_740_992.0;
     let number = as_number(field, value)?;
-    if number >= 0.0 && number < LIMIT && number.fract().abs() < f64::MIN_POSITIVE {
+    if (0.0..LIMIT).contains(&number) && number.fract().abs() < f64::MIN_POSITIVE {
         Ok(number as u64)
     } else {
         Err(StatsError::invalid(

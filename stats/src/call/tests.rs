@@ -1,3 +1,5 @@
+//! Calls by name: every method answers, and bad input is named.
+
 use super::*;
 
 fn ask(text: &str) -> Value {

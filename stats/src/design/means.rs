@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::error::{StatsError, check_finite, check_positive, check_rate};
+use crate::error::{StatsError, check_finite, check_positive, check_rate, is_positive};
 use crate::frequentist::contrast::Alternative;
 use crate::special::roots::{Bracket, brent};
 use crate::special::{noncentral, normal, student_t};
@@ -43,7 +43,7 @@ impl TwoMeans {
     /// # Errors
     /// When the correlation lies outside −1 to 1.
     pub fn adjusted(self, correlation: f64) -> Result<Self, StatsError> {
-        if !(correlation.abs() < 1.0) {
+        if !is_positive(1.0 - correlation.abs()) {
             return Err(StatsError::invalid("correlation", "must lie between -1 and 1"));
         }
         let left = (1.0 - correlation) * (1.0 + correlation);
@@ -181,7 +181,7 @@ impl TwoMeans {
         } else {
             self.directed(effect)
         };
-        if !(directed > 0.0) || z <= 0.0 {
+        if !is_positive(directed) || z <= 0.0 {
             return Err(too_small());
         }
         let n = (z * self.standard_error(1.0) / directed).powi(2);

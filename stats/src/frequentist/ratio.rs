@@ -5,7 +5,7 @@
 
 use super::contrast::{ArmValue, Contrast, Question};
 use super::sample::{JointSample, too_few};
-use crate::error::StatsError;
+use crate::error::{StatsError, is_positive};
 use crate::estimate::Estimate;
 
 /// What the delta method rests on.
@@ -38,7 +38,7 @@ pub fn arm_ratio(sample: &RatioSample, arm: &'static str) -> Result<ArmRatio, St
         return Err(too_few(arm, n, 2));
     }
     let denominator = sample.y.mean.to_f64();
-    if !(denominator.abs() > 0.0) {
+    if !is_positive(denominator.abs()) {
         return Err(StatsError::UndefinedDenominator { arm });
     }
     let ratio = sample.x.mean.to_f64() / denominator;

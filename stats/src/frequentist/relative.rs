@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 use super::contrast::ArmValue;
-use crate::error::{StatsError, check_rate};
+use crate::error::{StatsError, check_rate, is_positive};
 use crate::estimate::Interval;
 use crate::special::normal;
 
@@ -64,7 +64,7 @@ pub fn delta(
 }
 
 fn delta_parts(control: ArmValue, treatment: ArmValue, difference: f64) -> Result<(f64, f64), StatsError> {
-    if !(control.value.abs() > 0.0) {
+    if !is_positive(control.value.abs()) {
         return Err(StatsError::BaselineNotPositive {
             baseline: control.value,
         });
@@ -86,7 +86,8 @@ pub fn log_delta(
 ) -> Result<RelativeChange, StatsError> {
     let z = normal::isf(0.5 * check_rate("alpha", alpha)?);
     let estimate = difference / control.value;
-    if !(estimate > -1.0 && estimate.is_finite()) || !(treatment.value.abs() > 0.0) {
+    let has_logarithm = estimate > -1.0 && estimate.is_finite() && is_positive(treatment.value.abs());
+    if !has_logarithm {
         return Err(StatsError::BaselineNotPositive {
             baseline: control.value,
         });
@@ -108,7 +109,7 @@ pub fn log_delta(
 /// [`StatsError::BaselineNotPositive`] for a baseline of 0.
 pub fn fieller(control: ArmValue, treatment: ArmValue, alpha: f64) -> Result<Fieller, StatsError> {
     let z = normal::isf(0.5 * check_rate("alpha", alpha)?);
-    if !(control.value.abs() > 0.0) {
+    if !is_positive(control.value.abs()) {
         return Err(StatsError::BaselineNotPositive {
             baseline: control.value,
         });
@@ -147,7 +148,7 @@ pub fn default_interval(
     difference: f64,
     alpha: f64,
 ) -> Result<(RelativeChange, &'static str), StatsError> {
-    if !(control.value > 0.0) {
+    if !is_positive(control.value) {
         return Err(StatsError::BaselineNotPositive {
             baseline: control.value,
         });

@@ -125,4 +125,31 @@ mod tests {
             assert!((lower + upper).abs() < 1e-12, "{one:?} {two:?}");
         }
     }
+
+    #[test]
+    fn one_event_in_a_billion_keeps_its_digits() {
+        // Truth: the score equation solved with 50 digits.
+        let cases = [
+            (
+                [0, 1_000_000_000, 1, 1_000_000_000],
+                -2.841_458_807_858_05e-9,
+                5.664_934_243_297_439e-9,
+            ),
+            (
+                [1, 1_000_000_000, 0, 1_000],
+                -5.664_934_243_297_439e-9,
+                0.003_826_757_485_555_128,
+            ),
+            (
+                [100_000_000, 1_000_000_000, 1_000, 1_000],
+                0.896_173_241_168_713_3,
+                0.900_018_592_314_413_4,
+            ),
+        ];
+        for ([x0, n0, x1, n1], lower, upper) in cases {
+            let answer = mee(&Table::new(x0, n0, x1, n1).unwrap(), 0.05).unwrap();
+            assert!((answer.lower.unwrap() / lower - 1.0).abs() < 1e-9, "{answer:?}");
+            assert!((answer.upper.unwrap() / upper - 1.0).abs() < 1e-9, "{answer:?}");
+        }
+    }
 }

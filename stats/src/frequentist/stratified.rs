@@ -5,7 +5,7 @@
 use super::contrast::{ArmValue, Contrast};
 use super::mean::{arm_value, difference};
 use super::sample::{Sample, too_few};
-use crate::error::{StatsError, check_not_negative};
+use crate::error::{StatsError, check_not_negative, is_positive};
 
 /// One stratum in both arms.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +46,7 @@ pub fn contrast(strata: &[Stratum]) -> Result<Contrast, StatsError> {
         )?);
     }
     let total: f64 = weights.iter().sum();
-    if !(total > 0.0) {
+    if !is_positive(total) {
         return Err(StatsError::invalid(
             "weight",
             "must be above 0 for at least one stratum",

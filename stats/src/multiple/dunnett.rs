@@ -6,18 +6,22 @@
 
 use serde::Serialize;
 
-use super::super::frequentist::contrast::Alternative;
-use super::super::frequentist::sample::{Sample, too_few};
 use crate::error::{StatsError, check_positive, check_rate};
 use crate::estimate::Interval;
+use crate::frequentist::contrast::Alternative;
+use crate::frequentist::sample::{Sample, too_few};
+use crate::special::quadrature::Node;
 use crate::special::roots::{Bracket, brent};
-use crate::special::{noncentral, normal, quadrature};
+use crate::special::{noncentral, normal, quadrature, student_t};
 
 /// More treatments than this are refused: the tables stop there, and so does use.
 pub const MAX_TREATMENTS: usize = 100;
 
-/// The z that is integrated to beyond the critical value; the rest is below 10⁻¹⁵ of the answer.
-const REACH: f64 = 8.5;
+/// From this error rate on a coarse grid gives the critical value to ten digits.
+const COARSE_FROM: f64 = 1e-4;
+
+/// Degrees of freedom beyond which the pooled standard deviation is known.
+const KNOWN_SCALE: f64 = 1e7;
 
 /// One treatment against the control.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -163,77 +167,75 @@ impl Family<'_> {
             Alternative::Greater => statistic,
             Alternative::Less => -statistic,
         };
-        self.exceedance(bound)
+        if bound.is_nan() {
+            return f64::NAN;
+        }
+        self.exceedance(&self.fine_grid(bound), bound)
     }
 
     fn critical(&self, alpha: f64) -> Result<f64, StatsError> {
         let ln_alpha = alpha.ln();
-        // The upper end is Bonferroni's bound for the heaviest tails there are, reached by doubling.
-        let mut high = 4.0;
-        while self.exceedance(high) > alpha {
-            high *= 2.0;
-            if high > 1e9 {
-                return Err(StatsError::NotConverged {
-                    what: "the critical value",
-                });
-            }
-        }
-        let low = if self.alternative == Alternative::TwoSided {
-            0.0
+        let side = if self.alternative == Alternative::TwoSided {
+            0.5 * alpha
         } else {
-            -high
+            alpha
         };
-        brent("the critical value", Bracket::new(low, high), 1e-11, |c| {
-            self.exceedance(c).max(f64::MIN_POSITIVE).ln() - ln_alpha
+        // Between no adjustment and Bonferroni's, with a little room for rounding and for a single treatment.
+        let room = |bound: f64| 1e-3 * (1.0 + bound.abs());
+        let low = student_t::isf(side, self.df);
+        let high = student_t::isf(side / self.loadings.len() as f64, self.df);
+        let bracket = Bracket::new(low - room(low), high + room(high));
+        let grid = if alpha >= COARSE_FROM && self.df >= 20.0 {
+            Grid::new(self, 7.5, 2, 7.5, 2)
+        } else {
+            self.fine_grid(bracket.high)
+        };
+        brent("the critical value", bracket, 1e-10, |bound| {
+            self.exceedance(&grid, bound).max(f64::MIN_POSITIVE).ln() - ln_alpha
         })
     }
 
-    fn exceedance(&self, bound: f64) -> f64 {
-        if bound.is_nan() {
-            return f64::NAN;
-        }
-        let value = if self.df > 1e7 {
-            self.given_scale(bound, 1.0)
+    /// A grid on which also a small p-value keeps its digits.
+    fn fine_grid(&self, bound: f64) -> Grid {
+        let scale_panels = if self.df < 3.0 {
+            24
+        } else if self.df < 20.0 {
+            6
         } else {
-            noncentral::mean_over_scale(self.df, &[], |s| self.given_scale(bound, s))
+            3
         };
-        value.min(1.0)
+        // A far bound is passed where the control's noise is far out too.
+        let far = 8.5 + bound.abs().min(40.0);
+        Grid::new(self, 12.0, scale_panels, far, (far / 3.0).ceil() as u32)
     }
 
-    /// The chance given the pooled standard deviation, over the control's noise z.
-    fn given_scale(&self, bound: f64, scale: f64) -> f64 {
-        let limit = bound * scale;
-        let far = REACH + limit.abs().min(40.0);
-        let panels = (far / 3.0).ceil() as u32;
-        let integrand = |z: f64| (normal::ln_pdf(z) + self.ln_any_beyond(limit, z)).exp();
-        if self.alternative == Alternative::TwoSided {
-            // Turning the sign of z swaps the two tails, so half the line is enough.
-            2.0 * quadrature::integrate(0.0, far, panels, integrand)
-        } else {
-            quadrature::integrate(-far, far, 2 * panels, integrand)
+    /// The chance that any comparison is beyond `bound`.
+    fn exceedance(&self, grid: &Grid, bound: f64) -> f64 {
+        let mut chance = 0.0;
+        for scale in &grid.scales {
+            let limit = bound * scale.at;
+            let given: f64 = grid
+                .noises
+                .iter()
+                .map(|noise| noise.weight * self.any_beyond(limit, noise.at))
+                .sum();
+            chance += scale.weight * given;
         }
+        chance.min(1.0)
     }
 
-    /// ln of the chance that any comparison is beyond the limit, given the control's noise.
-    fn ln_any_beyond(&self, limit: f64, z: f64) -> f64 {
+    /// The chance that any comparison is beyond the limit, given the control's noise.
+    fn any_beyond(&self, limit: f64, z: f64) -> f64 {
         let mut ln_none = 0.0;
-        let mut largest = f64::NEG_INFINITY;
         let mut last = (f64::NAN, 0.0);
         for loading in self.loadings {
             // Arms of equal size share one tail, which is most of the work.
-            let tail = if loading.to_bits() == last.0.to_bits() {
-                last.1
-            } else {
-                self.tail(limit, z, *loading)
-            };
-            last = (*loading, tail);
-            largest = largest.max(tail);
-            ln_none += (-tail).ln_1p();
+            if loading.to_bits() != last.0.to_bits() {
+                last = (*loading, (-self.tail(limit, z, *loading)).ln_1p());
+            }
+            ln_none += last.1;
         }
-        if largest <= 0.0 {
-            return f64::NEG_INFINITY;
-        }
-        (-ln_none.exp_m1()).ln()
+        -ln_none.exp_m1()
     }
 
     fn tail(&self, limit: f64, z: f64, loading: f64) -> f64 {
@@ -244,6 +246,45 @@ impl Family<'_> {
         } else {
             upper
         }
+    }
+}
+
+/// Where the two noises that all comparisons share are evaluated, with the weight of each place.
+#[derive(Debug)]
+struct Grid {
+    /// The pooled standard deviation over the true one.
+    scales: Vec<Node>,
+    /// The control's noise z.
+    noises: Vec<Node>,
+}
+
+impl Grid {
+    /// Scales to `reach` standard deviations around 1, and z to `far`, each in so many panels.
+    fn new(family: &Family<'_>, reach: f64, scale_panels: u32, far: f64, noise_panels: u32) -> Self {
+        let spread = reach / (2.0 * family.df).sqrt();
+        let scales = if family.df > KNOWN_SCALE {
+            vec![Node { at: 1.0, weight: 1.0 }]
+        } else {
+            let weigh = |node: Node| Node {
+                weight: node.weight * noncentral::ln_chi_scale_pdf(node.at, family.df).exp(),
+                ..node
+            };
+            let nodes = quadrature::nodes((1.0 - spread).max(0.0), 1.0 + spread, scale_panels);
+            nodes.into_iter().map(weigh).collect()
+        };
+        // Turning the sign of z swaps the two tails, so half the line is enough for a two-sided test.
+        let (low, panels, times) = match family.alternative {
+            Alternative::TwoSided => (0.0, noise_panels, 2.0),
+            Alternative::Greater | Alternative::Less => (-far, 2 * noise_panels, 1.0),
+        };
+        let noises = quadrature::nodes(low, far, panels)
+            .into_iter()
+            .map(|node| Node {
+                weight: node.weight * times * normal::pdf(node.at),
+                ..node
+            })
+            .collect();
+        Self { scales, noises }
     }
 }
 

@@ -41,6 +41,20 @@ pub fn legendre() -> &'static [Node; POINTS] {
     })
 }
 
+/// The points of `panels` equal panels from `low` to `high`, for integrals that are taken more than once.
+pub fn nodes(low: f64, high: f64, panels: u32) -> Vec<Node> {
+    let half = 0.5 * (high - low) / f64::from(panels);
+    (0..panels)
+        .flat_map(|panel| {
+            let middle = low + half * f64::from(2 * panel + 1);
+            legendre().iter().map(move |node| Node {
+                at: half.mul_add(node.at, middle),
+                weight: half * node.weight,
+            })
+        })
+        .collect()
+}
+
 /// The integral of `function` from `low` to `high` in `panels` equal panels.
 pub fn integrate(low: f64, high: f64, panels: u32, function: impl Fn(f64) -> f64) -> f64 {
     let half = 0.5 * (high - low) / f64::from(panels);

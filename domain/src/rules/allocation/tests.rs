@@ -1,3 +1,5 @@
+//! Allocations keep their shares, and changes of them move the fewest units.
+
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 

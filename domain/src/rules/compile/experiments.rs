@@ -124,7 +124,7 @@ fn place(variants: &[VariantAllocation], key: &VariantKey, report: &mut Report) 
     place
 }
 
-fn percent(name: &str, percent: f64, report: &mut Report) -> Option<u32> {
+fn percent(name: &'static str, percent: f64, report: &mut Report) -> Option<u32> {
     let buckets = buckets_of_percent(percent);
     if buckets.is_none() {
         report.at(name, |report| {

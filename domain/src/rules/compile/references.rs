@@ -232,7 +232,7 @@ fn texts(value: &serde_json::Value) -> impl Iterator<Item = &str> {
 }
 
 fn index<'d>(
-    list: &str,
+    list: &'static str,
     keys: impl Iterator<Item = &'d str>,
     report: &mut Report,
 ) -> HashMap<&'d str, usize> {

@@ -1,3 +1,5 @@
+//! What compiling accepts and refuses, and the places that its errors name.
+
 use serde_json::{Map, Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Operators on values of the right type, of the wrong type, and on none.
+
 use super::*;
 
 #[test]

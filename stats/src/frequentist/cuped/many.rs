@@ -5,7 +5,7 @@
 
 use super::super::contrast::{ArmValue, Contrast};
 use super::super::sample::too_few;
-use crate::error::{StatsError, check_finite};
+use crate::error::{StatsError, check_finite, is_positive};
 
 /// More values per unit than this are refused: the matrix would be larger than its use.
 pub const MAX_VALUES: usize = 64;
@@ -145,7 +145,7 @@ fn combination(
             denominator,
         } => {
             let (above, below) = (mean(numerator)?, mean(denominator)?);
-            if !(below.abs() > 0.0) {
+            if !is_positive(below.abs()) {
                 return Err(StatsError::UndefinedDenominator { arm });
             }
             coefficients[numerator] += 1.0 / below;

@@ -1,3 +1,5 @@
+//! The rate-ratio e-process and its detector against values computed by hand and by enumeration.
+
 use proptest::prelude::*;
 
 use super::*;

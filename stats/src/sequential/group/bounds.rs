@@ -7,13 +7,16 @@ use super::walk::{Stop, Walk};
 use super::{Sides, check_information};
 use crate::error::{StatsError, check_rate};
 use crate::special::normal;
-use crate::special::roots::{Bracket, Slope, newton_monotone};
+use crate::special::roots::Slope;
 
 /// Below this an error share has no boundary: it is as good as never.
 const LEAST_SHARE: f64 = 1e-290;
 
-/// No boundary lies beyond this many standard errors.
-const FARTHEST: f64 = 38.0;
+/// Newton steps until a boundary must have settled; a dozen is usual.
+const MAX_STEPS: u32 = 100;
+
+/// A boundary has settled when a step is smaller than this: what is left is of the size of its square.
+const SETTLED: f64 = 1e-7;
 
 /// The boundary at one look.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -97,11 +100,7 @@ pub(super) fn upper_bound(walk: &Walk, information: f64, share: f64) -> Option<f
             slope: walk.density(information, z) / above,
         }
     };
-    Some(newton_monotone(
-        Bracket::new(-FARTHEST, FARTHEST),
-        normal::isf(share),
-        gap,
-    ))
+    settle(normal::isf(share), gap)
 }
 
 /// The Z below which the share `share` of all paths is found at the next look.
@@ -117,11 +116,30 @@ pub(super) fn lower_bound(walk: &Walk, information: f64, share: f64, start: f64)
             slope: walk.density(information, z) / below,
         }
     };
-    Some(newton_monotone(
-        Bracket::new(start - FARTHEST, start + FARTHEST),
-        start,
-        gap,
-    ))
+    settle(start, gap)
+}
+
+/// The root of an increasing function that bends one way all along, by Newton's method.
+///
+/// Logarithms of normal tails do, so that at most the first step goes too far; steps are kept short for the case that
+/// the tail has underflowed there.
+fn settle(start: f64, gap: impl Fn(f64) -> Slope) -> Option<f64> {
+    let mut z = start;
+    for _ in 0..MAX_STEPS {
+        let Slope { value, slope } = gap(z);
+        let step = value / slope;
+        let step = if step.is_finite() {
+            step.clamp(-2.0, 2.0)
+        } else {
+            value.signum()
+        };
+        z -= step;
+        if step.abs() < SETTLED {
+            return Some(z);
+        }
+    }
+    // Only possible when no path is left that could cross.
+    None
 }
 
 #[cfg(test)]

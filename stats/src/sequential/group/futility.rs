@@ -77,10 +77,10 @@ pub fn design(information: &[f64], plan: FutilityPlan) -> Result<FutilityDesign,
     // The boundaries meet when the drift makes the last lower boundary equal the last upper one.
     let gap = |drift: f64| {
         let looks = at_drift(information, plan, drift);
-        let [lower, upper] = looks.last().map_or([0.0; 2], |look| {
-            [look.lower, look.upper].map(|z| z.unwrap_or(0.0))
-        });
-        lower - upper
+        // With too large a drift they cross before the last look, or fewer paths are left than beta has to be spent on.
+        let between = |look: &FutilityLook| Some(look.lower? - look.upper?);
+        let crossed = looks.iter().filter_map(between).find(|gap| *gap >= 0.0);
+        crossed.or_else(|| looks.last().and_then(between)).unwrap_or(1.0)
     };
     let drift = brent(
         "futility drift",

@@ -10,8 +10,8 @@ use crate::special::quadrature;
 /// Standard deviations of the score beyond which a path is not followed; the tail there is below 10⁻¹⁸.
 const REACH: f64 = 9.0;
 
-/// Panels of 24 points are at most this many increments wide: the error is then below 10⁻¹¹.
-const PANEL_WIDTH: f64 = 9.0;
+/// Panels of 24 points are at most this many increments wide: the error is then below 10⁻¹⁰.
+const PANEL_WIDTH: f64 = 12.5;
 
 /// Increments of more than this many standard deviations are left out; their density is below 10⁻¹⁸.
 const KERNEL_REACH: f64 = 9.0;
@@ -22,6 +22,8 @@ pub struct Walk {
     drift: f64,
     information: f64,
     points: Vec<Point>,
+    /// Whether the points are mirror images around 0, in their order.
+    symmetric: bool,
 }
 
 /// A share of the paths near one score.
@@ -63,6 +65,7 @@ impl Walk {
                 score: 0.0,
                 mass: 1.0,
             }],
+            symmetric: drift.abs() < f64::MIN_POSITIVE,
         }
     }
 
@@ -135,11 +138,7 @@ impl Walk {
             .map_or(f64::INFINITY, |bound| bound * root)
             .min(centre + REACH * root);
         if low >= high {
-            return Self {
-                drift: self.drift,
-                information,
-                points: Vec::new(),
-            };
+            return self.at(information, Vec::new(), false);
         }
         // The integrand of the next look is a product of two normal curves, and as narrow as that.
         let precision = following.map_or(0.0, |next| 1.0 / (next - information)) + 1.0 / (step.sd * step.sd);
@@ -148,16 +147,30 @@ impl Walk {
         let mut points = Vec::with_capacity(panels * quadrature::POINTS);
         for panel in 0..panels {
             let middle = low + half * (2 * panel + 1) as f64;
-            for node in quadrature::legendre() {
-                let score = middle + half * node.at;
-                let mass = half * node.weight * self.score_density(&step, score);
-                points.push(Point { score, mass });
+            points.extend(quadrature::legendre().iter().map(|node| Point {
+                score: middle + half * node.at,
+                mass: half * node.weight,
+            }));
+        }
+        // Two-sided designs without drift are mirror images of themselves, and half of them is enough to know.
+        let symmetric = self.symmetric && (low + high).abs() < f64::MIN_POSITIVE;
+        let count = points.len();
+        for index in 0..if symmetric { count / 2 } else { count } {
+            points[index].mass *= self.score_density(&step, points[index].score);
+            if symmetric {
+                points[count - 1 - index].mass = points[index].mass;
             }
         }
+        self.at(information, points, symmetric)
+    }
+
+    /// The same walk at a later look.
+    fn at(&self, information: f64, points: Vec<Point>, symmetric: bool) -> Self {
         Self {
             drift: self.drift,
             information,
             points,
+            symmetric,
         }
     }
 

@@ -1,3 +1,5 @@
+//! Patterns: what they match, and what is refused when it is written.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -1,3 +1,5 @@
+//! Versions and ranges of them.
+
 use proptest::prelude::*;
 use serde_json::json;
 
