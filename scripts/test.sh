@@ -8,5 +8,5 @@ scripts/setup.sh tests
 if [ -x tests/emulators/setup.sh ]; then
   tests/emulators/setup.sh
 fi
-[ "$#" -gt 0 ] || set -- --workspace
+[ "$#" -gt 0 ] || set -- --workspace --no-fail-fast
 exec cargo test --locked "$@"

@@ -1,6 +1,7 @@
 //! The commands: one file each.
 
 mod dead_letters;
+mod dead_letters_again;
 mod demo;
 mod generate;
 mod platform;
@@ -49,7 +50,7 @@ enum Command {
     Sql(sql::Sql),
     /// Answer statistical requests, JSON lines in and JSON lines out.
     Stats(statistics::Stats),
-    /// List what was rejected and why.
+    /// List what was rejected and why, and try it again after a mend.
     DeadLetters(dead_letters::DeadLetters),
 }
 

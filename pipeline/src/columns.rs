@@ -16,6 +16,9 @@ use crate::PipelineError;
 use crate::engine::{ExposureRow, SummaryRow, WindowRow};
 use crate::schema::Table;
 
+/// Texts of the next batch may be longer than those of the last by this part before memory has to grow.
+const SPARE_PART: usize = 8;
+
 /// A column of texts under construction: all bytes behind each other, checked for UTF-8 once when it is finished.
 #[derive(Debug)]
 struct Texts {
@@ -35,6 +38,17 @@ impl Default for Texts {
 }
 
 impl Texts {
+    /// An empty column with room for as much as another holds: the next batch is much like the last.
+    fn like(other: &Self) -> Self {
+        let mut offsets = Vec::with_capacity(other.offsets.len());
+        offsets.push(0);
+        Self {
+            bytes: Vec::with_capacity(other.bytes.len() + other.bytes.len() / SPARE_PART),
+            offsets,
+            present: Vec::with_capacity(other.present.len()),
+        }
+    }
+
     fn push(&mut self, text: &[u8]) {
         self.bytes.extend_from_slice(text);
         self.offsets.push(self.bytes.len() as i32);
@@ -47,7 +61,7 @@ impl Texts {
     }
 
     fn finish(&mut self) -> Result<ArrayRef, arrow::error::ArrowError> {
-        let done = std::mem::take(self);
+        let done = std::mem::replace(self, Self::like(self));
         let absent = done.present.iter().any(|present| !present);
         let nulls = absent.then(|| NullBuffer::from(done.present));
         let offsets = OffsetBuffer::new(ScalarBuffer::from(done.offsets));
@@ -57,6 +71,12 @@ impl Texts {
             nulls,
         )?))
     }
+}
+
+/// What is in a list, which is left with room for as much.
+fn emptied<T>(list: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(list.len());
+    std::mem::replace(list, room)
 }
 
 fn times(values: Vec<i64>) -> ArrayRef {
@@ -149,17 +169,17 @@ impl EventColumns {
         let columns = vec![
             self.event_id.finish().map_err(error)?,
             self.kind.finish().map_err(error)?,
-            times(std::mem::take(&mut self.ts)),
+            times(emptied(&mut self.ts)),
             self.user_id.finish().map_err(error)?,
             self.experiment.finish().map_err(error)?,
             self.variant.finish().map_err(error)?,
             self.event.finish().map_err(error)?,
-            Arc::new(Float64Array::from(std::mem::take(&mut self.value))) as ArrayRef,
+            Arc::new(Float64Array::from(emptied(&mut self.value))) as ArrayRef,
             self.properties.finish().map_err(error)?,
-            times(std::mem::take(&mut self.received_at)),
+            times(emptied(&mut self.received_at)),
             self.source_partition.finish().map_err(error)?,
             integers(vec![epoch; rows]),
-            integers(std::mem::take(&mut self.sequence)),
+            integers(emptied(&mut self.sequence)),
         ];
         batch_of(Table::Events, columns)
     }

@@ -58,6 +58,10 @@ pub struct SeenIds {
     keys: Vec<u128>,
     buckets: Vec<i64>,
     held: usize,
+    /// The memory of the table before, for the next one: fresh memory of this size costs more than filling it.
+    spare: (Vec<u128>, Vec<i64>),
+    /// No key in memory is of a bucket below this one.
+    oldest: i64,
     /// Everything in a bucket below this one is in runs, except what came late and waits for the next eviction.
     evicted_below: i64,
     runs: BTreeMap<i64, BTreeSet<i64>>,
@@ -69,10 +73,20 @@ impl Default for SeenIds {
             keys: vec![FREE; INITIAL_SLOTS],
             buckets: vec![0; INITIAL_SLOTS],
             held: 0,
+            spare: Default::default(),
+            oldest: i64::MAX,
             evicted_below: i64::MIN,
             runs: BTreeMap::new(),
         }
     }
+}
+
+/// A list of `slots` times the same, in the memory of another.
+fn renewed<T: Copy>(spare: &mut Vec<T>, slots: usize, value: T) -> Vec<T> {
+    let mut list = std::mem::take(spare);
+    list.clear();
+    list.resize(slots, value);
+    list
 }
 
 fn stored(key: u128) -> u128 {
@@ -141,6 +155,7 @@ impl SeenIds {
         }
         self.keys[slot] = key;
         self.buckets[slot] = bucket;
+        self.oldest = self.oldest.min(bucket);
         self.held += 1;
         Ok(true)
     }
@@ -177,11 +192,12 @@ impl SeenIds {
 
     /// Moves all keys of buckets from `keep_from` on into a table of `slots`, and gives back the others.
     fn rebuild(&mut self, slots: usize, keep_from: i64) -> Vec<(i64, u128)> {
-        let keys = std::mem::replace(&mut self.keys, vec![FREE; slots]);
-        let buckets = std::mem::replace(&mut self.buckets, vec![0; slots]);
+        let mut keys = std::mem::replace(&mut self.keys, renewed(&mut self.spare.0, slots, FREE));
+        let mut buckets = std::mem::replace(&mut self.buckets, renewed(&mut self.spare.1, slots, 0));
         let mask = slots - 1;
         let mut leaving = Vec::new();
-        for (key, bucket) in keys.into_iter().zip(buckets).filter(|(key, _)| *key != FREE) {
+        let held = keys.drain(..).zip(buckets.drain(..));
+        for (key, bucket) in held.filter(|(key, _)| *key != FREE) {
             if bucket < keep_from {
                 leaving.push((bucket, key));
                 continue;
@@ -194,6 +210,9 @@ impl SeenIds {
             self.buckets[slot] = bucket;
         }
         self.held -= leaving.len();
+        if keys.capacity() == slots {
+            self.spare = (keys, buckets);
+        }
         leaving
     }
 
@@ -205,10 +224,11 @@ impl SeenIds {
             return Vec::new();
         }
         self.evicted_below = keep_from;
-        if self.held == 0 {
+        if self.oldest >= keep_from {
             return Vec::new();
         }
         let mut leaving = self.rebuild(self.keys.len(), keep_from);
+        self.oldest = keep_from;
         leaving.sort_unstable();
         let mut runs: Vec<Run> = Vec::new();
         for (bucket, key) in leaving {
@@ -245,10 +265,13 @@ impl SeenIds {
         let slots = (parts.held.len() * 8 / MAX_EIGHTHS + 1)
             .next_power_of_two()
             .max(INITIAL_SLOTS);
+        let oldest = parts.held.iter().map(|(_, bucket)| *bucket).min();
         let mut seen = Self {
             keys: vec![FREE; slots],
             buckets: vec![0; slots],
             held: parts.held.len(),
+            spare: Default::default(),
+            oldest: oldest.unwrap_or(i64::MAX),
             evicted_below: parts.evicted_below,
             runs: parts.runs,
         };

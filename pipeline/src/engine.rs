@@ -13,7 +13,7 @@ mod cohorts;
 mod days;
 mod output;
 mod snapshot;
-
+mod touch;
 mod users;
 mod windows;
 
@@ -21,7 +21,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use domain::metric::MeasurementPlan;
 use domain::{EventKind, Timestamp};
-use ingest::EventBatch;
+use ingest::{EventBatch, Span};
 
 pub use attribution::HistoryEvent;
 pub use cohorts::Watch;
@@ -106,6 +106,16 @@ pub struct Engine {
     /// Whether a user's history is being read back, so that what is closed is not marked as dirty again.
     reconciling: bool,
     ids: Vec<(u128, i64)>,
+    resolved: Vec<Resolved>,
+}
+
+/// The numbers of the names in an event.
+#[derive(Debug, Clone, Copy)]
+struct Resolved {
+    /// The user.
+    user: u32,
+    /// The event name of a track, [`NONE`] for an exposure.
+    event: u32,
 }
 
 impl Engine {
@@ -139,6 +149,7 @@ impl Engine {
             stale_exposure_days: BTreeSet::new(),
             reconciling: false,
             ids: Vec::new(),
+            resolved: Vec::new(),
         }
     }
 
@@ -184,34 +195,73 @@ impl Engine {
         let result = self.seen.insert_all(&ids, lookup, accepted);
         self.ids = ids;
         result?;
-        for place in accepted.iter() {
-            self.take(batch, *place as usize);
+        // Each step is a short loop of its own, so that the cache misses of many events overlap.
+        let mut resolved = std::mem::take(&mut self.resolved);
+        resolved.clear();
+        for places in accepted.chunks(touch::GROUP) {
+            let candidates = self.candidates(batch, places);
+            for (place, candidate) in places.iter().zip(candidates) {
+                resolved.push(self.resolve(batch, *place as usize, candidate));
+            }
         }
+        let groups = accepted.chunks(touch::GROUP).zip(resolved.chunks(touch::GROUP));
+        for (places, resolved) in groups {
+            self.touch(resolved);
+            for (place, resolved) in places.iter().zip(resolved) {
+                self.take(batch, *place as usize, *resolved);
+            }
+        }
+        self.resolved = resolved;
         Ok(())
     }
 
-    fn take(&mut self, batch: &EventBatch, place: usize) {
+    fn candidates(&self, batch: &EventBatch, places: &[u32]) -> [u32; touch::GROUP] {
+        let mut candidates = [NONE; touch::GROUP];
+        for (candidate, place) in candidates.iter_mut().zip(places) {
+            let hash = batch.events[*place as usize].user_hash;
+            *candidate = self.users.candidate(hash).unwrap_or(NONE);
+        }
+        candidates
+    }
+
+    fn resolve(&mut self, batch: &EventBatch, place: usize, candidate: u32) -> Resolved {
         let event = &batch.events[place];
-        let user = self.user_number(event.user_hash, batch.bytes(event.user_id));
-        let name = batch.text(event.name);
+        let id = batch.bytes(event.user_id);
+        let user = if candidate != NONE && self.users.is(candidate, id) {
+            candidate
+        } else {
+            self.user_number(event.user_hash, id)
+        };
+        let event = match event.kind {
+            EventKind::Exposure => NONE,
+            EventKind::Track => match self.events.find_bytes(batch.bytes(event.name)) {
+                Some(number) => number,
+                None => self.event_number(batch.text(event.name)),
+            },
+        };
+        Resolved { user, event }
+    }
+
+    fn take(&mut self, batch: &EventBatch, place: usize, resolved: Resolved) {
+        let event = &batch.events[place];
+        let user = resolved.user;
         match event.kind {
             EventKind::Exposure => {
-                let experiment = self.experiments.number_of(name);
-                let variant = self.variants.number_of(batch.text(event.variant));
+                let experiment = number_of(&mut self.experiments, batch, event.name);
+                let variant = number_of(&mut self.variants, batch, event.variant);
                 if self.measures.measures_experiment(experiment) {
                     let id = (event.id_key, batch.text(event.event_id));
                     self.expose(user, (experiment, variant), event.ts, id);
                 }
             }
             EventKind::Track => {
-                let event_name = self.event_number(name);
                 self.track(
                     user,
                     Track {
                         previous: NO_TRACK,
                         ts: event.ts,
                         value: event.value,
-                        event: event_name,
+                        event: resolved.event,
                     },
                 );
             }
@@ -255,6 +305,14 @@ impl Engine {
         self.windows.sweep(&mut self.values);
         self.seen
             .evict(self.watermark.plus_micros(-self.horizons.dedup_micros).0, epoch)
+    }
+}
+
+/// The number of a text of a batch; one that is known is not checked for UTF-8 again.
+fn number_of(names: &mut Names, batch: &EventBatch, text: Span) -> u32 {
+    match names.find_bytes(batch.bytes(text)) {
+        Some(number) => number,
+        None => names.number_of(batch.text(text)),
     }
 }
 

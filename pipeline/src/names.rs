@@ -1,33 +1,43 @@
 //! Short numbers for texts that repeat: experiments, variants, event names, users.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 /// Texts of which there are few, numbered in the order of their first appearance.
 #[derive(Debug, Default, Clone)]
 pub struct Names {
-    numbers: HashMap<Arc<str>, u32>,
+    hasher: DefaultHashBuilder,
+    table: HashTable<u32>,
     texts: Vec<Arc<str>>,
 }
 
 impl Names {
     /// The number of a text, giving it the next one when it is new.
     pub fn number_of(&mut self, text: &str) -> u32 {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
+        if let Some(number) = self.find(text) {
+            return number;
         }
         let number = self.texts.len() as u32;
-        let shared: Arc<str> = text.into();
-        self.texts.push(Arc::clone(&shared));
-        self.numbers.insert(shared, number);
+        self.texts.push(text.into());
+        let (hasher, texts) = (&self.hasher, &self.texts);
+        self.table
+            .insert_unique(hasher.hash_one(text.as_bytes()), number, |other| {
+                hasher.hash_one(texts[*other as usize].as_bytes())
+            });
         number
     }
 
     /// The number of a text that has one.
     pub fn find(&self, text: &str) -> Option<u32> {
-        self.numbers.get(text).copied()
+        self.find_bytes(text.as_bytes())
+    }
+
+    /// The number of a text that has one, given as bytes that need not be checked for UTF-8 first.
+    pub fn find_bytes(&self, text: &[u8]) -> Option<u32> {
+        let same = |number: &u32| self.texts[*number as usize].as_bytes() == text;
+        self.table.find(self.hasher.hash_one(text), same).copied()
     }
 
     /// The text of a number that this list gave.
@@ -44,7 +54,8 @@ impl Names {
 /// Texts of which there are many, each stored once behind the other in one buffer.
 #[derive(Debug, Default)]
 pub struct Users {
-    table: HashTable<u32>,
+    /// Hash and number: a slot tells by itself, without another cache miss, that it is of another user.
+    table: HashTable<(u64, u32)>,
     hashes: Vec<u64>,
     ends: Vec<u64>,
     bytes: Vec<u8>,
@@ -74,23 +85,26 @@ impl Users {
 
     /// The number of a user and whether it is new. `hash` is xxh3-64 of `id`.
     pub fn number_of(&mut self, hash: u64, id: &[u8]) -> (u32, bool) {
-        let (ends, bytes, hashes) = (&self.ends, &self.bytes, &self.hashes);
-        let same = |number: &u32| {
-            let index = *number as usize;
-            let start = if index == 0 { 0 } else { ends[index - 1] as usize };
-            hashes[index] == hash && &bytes[start..ends[index] as usize] == id
-        };
-        if let Some(number) = self.table.find(hash, same) {
-            return (*number, false);
+        if let Some(number) = self.find(hash, id) {
+            return (number, false);
         }
         let number = self.hashes.len() as u32;
         self.hashes.push(hash);
         self.bytes.extend_from_slice(id);
         self.ends.push(self.bytes.len() as u64);
-        let hashes = &self.hashes;
-        self.table
-            .insert_unique(hash, number, |other| hashes[*other as usize]);
+        self.table.insert_unique(hash, (hash, number), |(hash, _)| *hash);
         (number, true)
+    }
+
+    /// The likely number of a user that has been seen: the first with the same hash. The next step is [`Self::is`].
+    pub fn candidate(&self, hash: u64) -> Option<u32> {
+        let found = self.table.find(hash, |(other, _)| *other == hash);
+        found.map(|(_, number)| *number)
+    }
+
+    /// Whether a number is that of an id.
+    pub fn is(&self, number: u32, id: &[u8]) -> bool {
+        self.id(number) == id
     }
 
     /// Hashes, ends and bytes, for a snapshot.
@@ -102,7 +116,7 @@ impl Users {
     pub fn from_parts(hashes: Vec<u64>, ends: Vec<u64>, bytes: Vec<u8>) -> Self {
         let mut table = HashTable::with_capacity(hashes.len());
         for (number, hash) in hashes.iter().enumerate() {
-            table.insert_unique(*hash, number as u32, |other| hashes[*other as usize]);
+            table.insert_unique(*hash, (*hash, number as u32), |(hash, _)| *hash);
         }
         Self {
             table,
@@ -114,11 +128,10 @@ impl Users {
 
     /// The number of a user that has been seen.
     pub fn find(&self, hash: u64, id: &[u8]) -> Option<u32> {
-        self.table
-            .find(hash, |number| {
-                self.hashes[*number as usize] == hash && self.id(*number) == id
-            })
-            .copied()
+        let found = self
+            .table
+            .find(hash, |(other, number)| *other == hash && self.id(*number) == id);
+        found.map(|(_, number)| *number)
     }
 }
 

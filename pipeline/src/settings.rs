@@ -90,7 +90,7 @@ impl Settings {
             live: false,
             horizons: Horizons::REPLAY,
             commit_interval: Duration::from_secs(30),
-            commit_records: 1_000_000,
+            commit_records: 250_000,
             derived_interval: Duration::from_secs(300),
             reconcile_interval: Duration::from_secs(3_600),
             idle_after: Duration::from_secs(60),

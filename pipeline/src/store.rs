@@ -1,5 +1,6 @@
 //! The lake as others read it: sessions for SQL, and the newest summaries.
 
+pub mod letters;
 pub mod read;
 
 use std::sync::Arc;

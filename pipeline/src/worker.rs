@@ -30,7 +30,7 @@ use crate::state::{self, Counters, DerivedWritten, MANIFEST_VERSION, Manifest, S
 use crate::view::{CommitObserver, CommitOutcome, LiveView};
 
 /// Rows of one day that are handed to the file writer at once.
-const FLUSH_ROWS: usize = 32_768;
+const FLUSH_ROWS: usize = 8_192;
 /// Events are late when they are older than the watermark by more than this: the allowed lateness of ten minutes.
 const LATE_MICROS: i64 = 600 * 1_000_000;
 /// How often the worker looks whether a commit is due while nothing comes in.

@@ -9,6 +9,7 @@ mod bad_input;
 mod compat;
 mod crash;
 mod datasets;
+mod dead_letters;
 mod disk;
 mod kinesis;
 mod peers;

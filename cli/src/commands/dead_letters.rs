@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use pipeline::store::Form;
 
+use super::dead_letters_again::Again;
 use crate::output::{self, Format};
 
-/// List what was rejected and why.
+/// List what was rejected and why, and try it again after a mend.
 ///
 /// Example: experimently dead-letters list --data ./data
 #[derive(Debug, Args)]
@@ -31,35 +32,23 @@ enum Action {
         #[arg(long)]
         format: Option<Format>,
     },
+    /// Send rejected records through the engine again; those that are still rejected stay as they are.
+    Replay(Again),
 }
 
 impl DeadLetters {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let Action::List { data, limit, format } = self.action;
+        let (data, limit, format) = match self.action {
+            Action::List { data, limit, format } => (data, limit, format),
+            Action::Replay(again) => return again.run().await,
+        };
         let lake = super::open_lake(&data).await?;
-        let sql = format!(
-            "select received_at, source_partition, source_position, reason, detail, arrow_cast(payload, 'Utf8') as payload from \
-             (select received_at, source_partition, source_position, reason, detail, payload from dead_letters \
-             order by received_at desc, source_partition, source_position limit {limit})"
-        );
         let form = match output::chosen(format) {
             Format::Table => Form::Table,
             Format::Json => Form::Json,
         };
-        let readable = pipeline::store::query_as(&lake, &sql, form).await;
-        // A payload that is not UTF-8 cannot be shown as text; its bytes can, in hexadecimal.
-        let answer = match readable {
-            Ok(answer) => answer,
-            Err(_) => {
-                pipeline::store::query_as(
-                    &lake,
-                    &sql.replace("arrow_cast(payload, 'Utf8')", "encode(payload, 'hex')"),
-                    form,
-                )
-                .await?
-            }
-        };
+        let answer = pipeline::store::letters::list(&lake, limit, form).await?;
         output::print(&answer);
         Ok(ExitCode::SUCCESS)
     }

@@ -39,7 +39,7 @@ pub struct Replay {
     #[arg(long)]
     definitions: Option<PathBuf>,
     /// Records in one commit.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value_t = 250_000)]
     commit_records: u64,
     /// How to print the counters; a table on a terminal, JSON otherwise.
     #[arg(long)]

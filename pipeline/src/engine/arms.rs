@@ -1,8 +1,7 @@
 //! Totals per arm: exposed users, and for each measure the sums over the users of the arm that are no crossovers.
 
-use std::collections::HashMap;
-
 use domain::Sums;
+use hashbrown::HashMap;
 
 /// One (experiment, variant) and what its users add up to.
 #[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]

@@ -131,6 +131,15 @@ impl Windows {
         (0..WINDOW_SECONDS.len()).any(|size| window_index(size, ts_micros) < self.closed_below[size])
     }
 
+    /// Loads a value's newest cells and answers something that depends on each.
+    pub fn touch(&self, value: &Value) -> u32 {
+        let cells = value
+            .cells
+            .iter()
+            .filter_map(|cell| self.cells.get(*cell as usize));
+        cells.fold(0, |rows, cell| rows ^ cell.row)
+    }
+
     fn row_of(&mut self, key: RowKey) -> u32 {
         if let Some(number) = self.numbers.get(&key) {
             return *number;
