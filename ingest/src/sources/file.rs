@@ -2,7 +2,7 @@
 //!
 //! A file is a partition, named after the file and its first line: a file that was replaced is another partition, one that
 //! moved to another folder is the same. Positions are bytes of decompressed text. A finished file is not read again.
-//! Reading and decompressing happen on a thread of their own, at most [`BATCHES_AHEAD`] batches ahead.
+//! Reading and decompressing happen on a thread of their own, at most `BATCHES_AHEAD` batches ahead.
 
 mod input;
 mod lines;
