@@ -221,6 +221,7 @@ impl Engine {
             let hash = batch.events[*place as usize].user_hash;
             *candidate = self.users.candidate(hash).unwrap_or(NONE);
         }
+        self.users.touch(&candidates);
         candidates
     }
 

@@ -102,6 +102,19 @@ impl Users {
         found.map(|(_, number)| *number)
     }
 
+    /// Reads the ids of some numbers ahead, step by step, so that the loads of all wait for memory together; numbers that
+    /// nobody has are passed over.
+    pub fn touch<const N: usize>(&self, numbers: &[u32; N]) {
+        let mut last_bytes = [0_usize; N];
+        for (last, number) in last_bytes.iter_mut().zip(numbers) {
+            *last = self.ends.get(*number as usize).map_or(0, |end| *end as usize);
+        }
+        let bytes = last_bytes
+            .iter()
+            .filter_map(|end| self.bytes.get(end.checked_sub(1)?));
+        std::hint::black_box(bytes.fold(0, |all, byte| all ^ byte));
+    }
+
     /// Whether a number is that of an id.
     pub fn is(&self, number: u32, id: &[u8]) -> bool {
         self.id(number) == id

@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use super::users::NONE;
+use super::users::{NO_TRACK, NONE};
 use super::{Engine, Resolved};
 
 /// How many events are read ahead together: enough loads in flight, few enough that the first is still in the cache.
@@ -18,12 +18,13 @@ impl Engine {
     /// Loads the state of a group of at most [`GROUP`] events.
     pub(super) fn touch(&self, group: &[Resolved]) {
         let mut exposures = [NONE; GROUP];
-        let mut newest_tracks = 0;
-        for (exposure, resolved) in exposures.iter_mut().zip(group) {
+        let mut newest_tracks = [NO_TRACK; GROUP];
+        for ((exposure, track), resolved) in exposures.iter_mut().zip(&mut newest_tracks).zip(group) {
             *exposure = self.first_exposures[resolved.user as usize];
-            newest_tracks ^= self.last_tracks[resolved.user as usize];
+            *track = self.last_tracks[resolved.user as usize];
         }
-        black_box(newest_tracks);
+        let tracks = newest_tracks.iter().filter_map(|track| self.tracks.get(*track));
+        black_box(tracks.fold(0, |all, track| all ^ track.previous));
         let mut values = [(NONE, NONE); GROUP * DEPTH];
         let mut count = 0;
         for _ in 0..DEPTH {
