@@ -12,7 +12,7 @@ use crate::frequentist::{one_proportion, poisson, proportion, relative, score};
 use crate::srm;
 
 /// Up to this many units the unconditional tests are answered unasked: some milliseconds of work.
-const UNASKED_UNITS: u64 = 60;
+const UNASKED_UNITS: u64 = 200;
 
 /// Up to this many units Fisher's test is answered unasked.
 const FISHER_UNITS: u64 = 100_000_000;
