@@ -82,8 +82,8 @@ impl Metric {
         }
     }
 
-    /// The control's value.
-    pub(super) fn baseline(&self) -> Option<f64> {
+    /// The control's value, where it is known.
+    pub fn baseline(&self) -> Option<f64> {
         match self {
             Self::Proportion { baseline } | Self::Count { baseline, .. } => Some(*baseline),
             Self::Mean { baseline, .. } => *baseline,
