@@ -4,6 +4,7 @@ mod dead_letters;
 mod demo;
 mod generate;
 mod platform;
+mod power;
 mod replay;
 mod results;
 mod serve;
@@ -49,6 +50,8 @@ enum Command {
     Sql(sql::Sql),
     /// Answer statistical requests, JSON lines in and JSON lines out.
     Stats(statistics::Stats),
+    /// Plan an experiment: find units, effect or power, whichever is left out, and the days it takes.
+    Power(power::Power),
     /// List what was rejected and why.
     DeadLetters(dead_letters::DeadLetters),
 }
@@ -75,6 +78,7 @@ impl Program {
             Command::Generate(command) => command.run(),
             Command::Sql(command) => command.run().await,
             Command::Stats(command) => command.run(),
+            Command::Power(command) => command.run(),
             Command::DeadLetters(command) => command.run().await,
         }
     }

@@ -12,6 +12,7 @@ mod datasets;
 mod disk;
 mod kinesis;
 mod peers;
+mod power;
 mod refusals;
 mod replay;
 mod serve;
