@@ -5,6 +5,7 @@ mod dead_letters_again;
 mod demo;
 mod generate;
 mod platform;
+mod power;
 mod replay;
 mod results;
 mod serve;
@@ -50,6 +51,8 @@ enum Command {
     Sql(sql::Sql),
     /// Answer statistical requests, JSON lines in and JSON lines out.
     Stats(statistics::Stats),
+    /// Plan an experiment: find units, effect or power, whichever is left out, and the days it takes.
+    Power(power::Power),
     /// List what was rejected and why, and try it again after a mend.
     DeadLetters(dead_letters::DeadLetters),
 }
@@ -76,6 +79,7 @@ impl Program {
             Command::Generate(command) => command.run(),
             Command::Sql(command) => command.run().await,
             Command::Stats(command) => command.run(),
+            Command::Power(command) => command.run(),
             Command::DeadLetters(command) => command.run().await,
         }
     }

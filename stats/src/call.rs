@@ -7,21 +7,31 @@
 pub mod inputs;
 pub mod registry;
 
+mod bandits;
 mod bayes;
 mod design;
 mod group;
 mod means;
 mod multiple;
+mod named;
+mod plan;
+mod portfolio;
 mod proportions;
 mod ratios;
 mod samples;
 mod sequential;
 mod special;
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::error::StatsError;
 use inputs::Inputs;
+
+/// No more unread inputs than this are warned of.
+const MAX_UNREAD: usize = 5;
 
 /// Answers one request.
 ///
@@ -42,6 +52,7 @@ fn answer(request: &Value) -> Result<(&'static str, Value), StatsError> {
         .ok_or_else(|| StatsError::invalid("method", "must be a text"))?;
     let method = registry::find(name).ok_or_else(|| StatsError::UnknownMethod {
         name: name.to_owned(),
+        nearest: registry::nearest(name).join(", "),
     })?;
     let empty = Map::new();
     let inputs = match request.get("inputs") {
@@ -49,8 +60,34 @@ fn answer(request: &Value) -> Result<(&'static str, Value), StatsError> {
         Some(Value::Object(map)) => map,
         Some(_) => return Err(StatsError::invalid("inputs", "must be an object")),
     };
-    let result = (method.answer)(&Inputs::new(inputs))?;
+    let asked = RefCell::new(BTreeSet::new());
+    let mut result = (method.answer)(&Inputs::watched(inputs, &asked))?;
+    warn_of_unread(&mut result, inputs, &asked.borrow());
     Ok((method.name, result))
+}
+
+/// Warns of inputs that the method never looked for: a slip of the pen would be missed without a word.
+fn warn_of_unread(result: &mut Value, inputs: &Map<String, Value>, asked: &BTreeSet<String>) {
+    let read: Vec<&str> = asked.iter().map(String::as_str).collect();
+    let unread = inputs.keys().filter(|name| !asked.contains(*name));
+    let warnings: Vec<Value> = unread
+        .take(MAX_UNREAD)
+        .map(|name| {
+            json!(format!(
+                "{name} was not read; the inputs here are {}",
+                read.join(", ")
+            ))
+        })
+        .collect();
+    let Some(fields) = result.as_object_mut().filter(|_| !warnings.is_empty()) else {
+        return;
+    };
+    match fields.get_mut("warnings") {
+        Some(Value::Array(known)) => known.extend(warnings),
+        _ => {
+            fields.insert("warnings".to_owned(), Value::Array(warnings));
+        }
+    }
 }
 
 /// A number as JSON: a word where JSON has no number for it.

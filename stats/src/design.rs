@@ -2,5 +2,6 @@
 
 pub mod allocation;
 pub mod means;
+pub mod plan;
 pub mod proportions;
 pub mod sequential;

@@ -86,10 +86,12 @@ pub enum StatsError {
         problem: String,
     },
     /// No method has this name.
-    #[error("there is no method {name}")]
+    #[error("there is no method {name}; the nearest are {nearest}, and `methods` lists all")]
     UnknownMethod {
         /// The name asked for.
         name: String,
+        /// The nearest names.
+        nearest: String,
     },
 }
 

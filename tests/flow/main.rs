@@ -13,6 +13,7 @@ mod dead_letters;
 mod disk;
 mod kinesis;
 mod peers;
+mod power;
 mod refusals;
 mod replay;
 mod serve;

@@ -54,7 +54,20 @@ pub(super) fn effect(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         EffectPrior::Flat
     };
     let answer = posterior(inputs.finite("effect")?, inputs.positive("se")?, prior, 0.05)?;
+    let rope = match inputs.has("rope").then(|| inputs.finites("rope")).transpose()? {
+        None => None,
+        Some(ends) => match ends.as_slice() {
+            [low, high] if low < high => Some(chance_between(&answer, *low, *high)),
+            _ => {
+                return Err(StatsError::invalid(
+                    "rope",
+                    "must be two numbers, the lower one first",
+                ));
+            }
+        },
+    };
     Ok(json!({
+        "rope_prob_inside": rope,
         "post_mean": answer.mean,
         "post_sd": answer.sd,
         "chance_to_win": answer.chance_to_win,

@@ -8,12 +8,12 @@ use crate::design::sequential::{self, SequentialPower, Target};
 use crate::error::StatsError;
 use crate::sequential::group::classical::{self, OBRIEN_FLEMING, POCOCK, equal_information, symmetric};
 use crate::sequential::group::spending::Spending;
-use crate::sequential::group::walk::exits;
-use crate::sequential::group::{Sides, bounds, check_information};
+use crate::sequential::group::walk::{Stop, exits};
+use crate::sequential::group::{Sides, bounds, check_information, estimate, futility};
 use crate::special::normal;
 
-fn spending(inputs: &Inputs<'_>) -> Result<Spending, StatsError> {
-    let name = inputs.text("spending")?;
+pub(super) fn spending(inputs: &Inputs<'_>, field: &str) -> Result<Spending, StatsError> {
+    let name = inputs.text(field)?;
     let parameter = |prefix: &str| {
         name.strip_prefix(prefix)
             .and_then(|rest| rest.parse::<f64>().ok())
@@ -28,7 +28,7 @@ fn spending(inputs: &Inputs<'_>) -> Result<Spending, StatsError> {
         "LD_Pocock" => Ok(Spending::Pocock),
         _ => parametric().ok_or_else(|| {
             StatsError::invalid(
-                "spending",
+                field,
                 "must be LD_OBF, LD_Pocock, power_rho<number> or HSD_<number>",
             )
         }),
@@ -91,13 +91,18 @@ pub(super) fn spending_bounds(inputs: &Inputs<'_>) -> Result<Value, StatsError> 
         2 => Sides::Two,
         _ => return Err(StatsError::invalid("sides", "must be 1 or 2")),
     };
-    spent(inputs, spending(inputs)?, inputs.rate("alpha_per_side")?, sides)
+    spent(
+        inputs,
+        spending(inputs, "spending")?,
+        inputs.rate("alpha_per_side")?,
+        sides,
+    )
 }
 
 pub(super) fn spending_bounds_one_sided(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     spent(
         inputs,
-        spending(inputs)?,
+        spending(inputs, "spending")?,
         inputs.rate("alpha_one_sided")?,
         Sides::One,
     )
@@ -204,4 +209,56 @@ pub(super) fn confidence_sequence_power(inputs: &Inputs<'_>) -> Result<Value, St
         power: inputs.rate("power")?,
     };
     Ok(json!(sequential::confidence_sequence_design(watching, target)?))
+}
+
+/// A one-sided design that stops for effect or for lack of it.
+pub(super) fn futility(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let plan = futility::FutilityPlan {
+        efficacy: spending(inputs, "spending")?,
+        alpha: inputs.rate("alpha_one_sided")?,
+        futility: spending(inputs, "futility_spending")?,
+        beta: inputs.rate("beta")?,
+        binding: if inputs.flag_or("binding", false)? {
+            futility::Binding::Binding
+        } else {
+            futility::Binding::NonBinding
+        },
+    };
+    Ok(json!(futility::design(&inputs.finites("t")?, plan)?))
+}
+
+/// What to report when a design with boundaries on |Z| has stopped.
+pub(super) fn adjusted_estimate(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let information = inputs.finites("t")?;
+    let alpha = inputs.rate_or("alpha", 0.05)?;
+    let bounds: Vec<Stop> = if inputs.has("bounds") {
+        inputs.finites("bounds")?.into_iter().map(symmetric).collect()
+    } else {
+        let spending = spending(inputs, "spending")?;
+        bounds::bounds(&information, spending, 0.5 * alpha, Sides::Two)?
+            .iter()
+            .map(|bound| bound.stop(Sides::Two))
+            .collect()
+    };
+    let look = inputs.count("stopped_at_look")?;
+    if look == 0 {
+        return Err(StatsError::invalid("stopped_at_look", "counts from 1"));
+    }
+    let trial = estimate::Stopped {
+        information: &information,
+        stops: &bounds,
+        stopped_at: as_looks(look - 1),
+        estimate: inputs.finite("estimate")?,
+        standard_error: inputs.positive("se")?,
+    };
+    Ok(json!(estimate::adjusted(trial, alpha)?))
+}
+
+/// The chance that is left to exclude "no effect" in the rest of a running design.
+pub(super) fn conditional_power(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let (z, so_far) = (inputs.finite("z")?, inputs.rate("information")?);
+    // Without a drift to believe in, the one that was seen so far.
+    let drift = inputs.finite_or("drift", z / so_far.sqrt())?;
+    let bound = inputs.finite_or("final_bound", normal::isf(0.025))?;
+    Ok(bare(sequential::conditional_power(z, so_far, drift, bound)?))
 }

@@ -1,5 +1,8 @@
 //! Typed reading of a request's inputs, with errors that name the field.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::error::{self, StatsError};
@@ -7,16 +10,28 @@ use crate::error::{self, StatsError};
 /// The longest list that a request may carry: a million numbers are 8 MB and a second of the slowest method.
 pub const MAX_LIST_LENGTH: usize = 1_000_000;
 
+/// No more names than this are listed in an error.
+const MAX_NAMES: usize = 20;
+
 /// The inputs of one request, or of one arm in it.
 #[derive(Debug, Clone, Copy)]
 pub struct Inputs<'a> {
     map: &'a Map<String, Value>,
+    asked: Option<&'a RefCell<BTreeSet<String>>>,
 }
 
 impl<'a> Inputs<'a> {
     /// The inputs in a JSON object.
     pub fn new(map: &'a Map<String, Value>) -> Self {
-        Self { map }
+        Self { map, asked: None }
+    }
+
+    /// The same, noting in `asked` every name that a method looks for.
+    pub fn watched(map: &'a Map<String, Value>, asked: &'a RefCell<BTreeSet<String>>) -> Self {
+        Self {
+            map,
+            asked: Some(asked),
+        }
     }
 
     /// The names of all inputs.
@@ -26,6 +41,9 @@ impl<'a> Inputs<'a> {
 
     /// The raw value, or none when absent or null.
     pub fn raw(&self, field: &str) -> Option<&'a Value> {
+        if let Some(asked) = self.asked {
+            asked.borrow_mut().insert(field.to_owned());
+        }
         self.map.get(field).filter(|value| !value.is_null())
     }
 
@@ -214,8 +232,17 @@ impl<'a> Inputs<'a> {
     }
 
     fn required(&self, field: &str) -> Result<&'a Value, StatsError> {
-        self.raw(field)
-            .ok_or_else(|| StatsError::invalid(field, "is missing"))
+        self.raw(field).ok_or_else(|| {
+            let given: Vec<&str> = self.names().take(MAX_NAMES).collect();
+            StatsError::invalid(
+                field,
+                if given.is_empty() {
+                    "is missing, and so is everything else".to_owned()
+                } else {
+                    format!("is missing; given are {}", given.join(", "))
+                },
+            )
+        })
     }
 }
 

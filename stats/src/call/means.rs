@@ -3,10 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::inputs::Inputs;
+use super::named::{complete, completed};
 use super::{number, numbers};
 use crate::error::{StatsError, check_rate};
-use crate::estimate::Interval;
-use crate::frequentist::contrast::{Alternative, Contrast};
+use crate::estimate::{ArmUnits, Estimate, Interval};
+use crate::frequentist::contrast::{Alternative, Contrast, Question};
 use crate::frequentist::sample::{PlainSums, Sample};
 use crate::frequentist::{equivalence, mean, relative, stratified, winsorized};
 
@@ -52,21 +53,39 @@ pub fn sample(arm: &Inputs<'_>) -> Result<Sample, StatsError> {
     Sample::from_sums(sums(arm, "")?)
 }
 
+/// The direction that is asked about: `two_sided`, `greater` or `less`.
+pub fn alternative(inputs: &Inputs<'_>) -> Result<Alternative, StatsError> {
+    match inputs.raw("alternative").map(Value::as_str) {
+        None | Some(Some("two_sided")) => Ok(Alternative::TwoSided),
+        Some(Some("greater")) => Ok(Alternative::Greater),
+        Some(Some("less")) => Ok(Alternative::Less),
+        Some(_) => Err(StatsError::invalid(
+            "alternative",
+            "must be two_sided, greater or less",
+        )),
+    }
+}
+
 /// Welch's t-test from sums.
 pub fn welch(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    t_test(inputs, mean::welch_contrast)
+    t_test(inputs, mean::welch_contrast, mean::welch)
 }
 
 /// The pooled t-test from sums.
 pub fn pooled(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    t_test(inputs, mean::pooled_contrast)
+    t_test(inputs, mean::pooled_contrast, mean::pooled)
 }
 
 fn t_test(
     inputs: &Inputs<'_>,
     test: fn(&Sample, &Sample) -> Result<Contrast, StatsError>,
+    whole: fn(&Sample, &Sample, Question) -> Result<Estimate, StatsError>,
 ) -> Result<Value, StatsError> {
     let alpha = inputs.rate_or("alpha", 0.05)?;
+    let question = Question {
+        alpha,
+        alternative: alternative(inputs)?,
+    };
     let control = sample(&inputs.object("control")?)?;
     let treatment = sample(&inputs.object("treatment")?)?;
     let mut result = Map::new();
@@ -83,7 +102,11 @@ fn t_test(
     match test(&control, &treatment) {
         Err(error) => {
             put("status", json!(status(&error)));
-            put("reason", json!(error));
+            let units = ArmUnits {
+                control: control.n,
+                treatment: treatment.n,
+            };
+            complete(&mut result, &Estimate::absent("t_test", units, error));
         }
         Ok(contrast) => {
             put("status", json!("ok"));
@@ -111,6 +134,7 @@ fn t_test(
                     put("rel_status", json!(status(&error)));
                 }
             }
+            complete(&mut result, &whole(&control, &treatment, question)?);
         }
     }
     Ok(Value::Object(result))
@@ -127,7 +151,14 @@ pub fn tost(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let contrast = mean::welch_contrast(&arm("n_control", 0.0)?, &arm("n_treatment", difference)?)?;
     let answer = equivalence::tost(&contrast, margin, alpha)?;
     let one_sided = |better| equivalence::non_inferiority(&contrast, margin, alpha, better);
-    Ok(json!({
+    let named = Estimate {
+        interval: Some(answer.interval),
+        p_value: Some(answer.p_value.p),
+        log10_p: Some(answer.p_value.log10),
+        assumptions: mean::ASSUMPTIONS,
+        ..contrast.estimate("tost", Question::two_sided(2.0 * alpha.min(0.499_999)))?
+    };
+    let result = json!({
         "se": number(contrast.standard_error),
         "df": number(contrast.df),
         "t_lower": number(answer.t_lower),
@@ -139,7 +170,8 @@ pub fn tost(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         "p_noninferior_higher_is_better": number(one_sided(Alternative::Greater)?.p_value.p),
         "p_noninferior_lower_is_better": number(one_sided(Alternative::Less)?.p_value.p),
         "ci90": pair(answer.interval),
-    }))
+    });
+    Ok(completed(result, &named))
 }
 
 /// Differences within strata, weighted.
@@ -156,7 +188,7 @@ pub fn post_stratified(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
                 .transpose()?,
         });
     }
-    contrast_result(&stratified::contrast(&strata)?, alpha)
+    contrast_result(&stratified::contrast(&strata)?, alpha, Origin::PostStratified)
 }
 
 /// Winsorized means with caps given or at quantiles of both arms together.
@@ -187,7 +219,11 @@ pub fn winsorized_means(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         winsorized::cap(&control, caps)?,
         winsorized::cap(&treatment, caps)?,
     );
-    let mut result = contrast_result(&mean::welch_contrast(&left.sample, &right.sample)?, alpha)?;
+    let mut result = contrast_result(
+        &mean::welch_contrast(&left.sample, &right.sample)?,
+        alpha,
+        Origin::Winsorized,
+    )?;
     result["caps"] = json!(caps);
     result["mean_c"] = number(left.sample.mean.to_f64());
     result["mean_t"] = number(right.sample.mean.to_f64());
@@ -196,10 +232,55 @@ pub fn winsorized_means(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     Ok(result)
 }
 
+/// The method behind a contrast.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Differences within strata.
+    PostStratified,
+    /// Means of capped values.
+    Winsorized,
+    /// Means or ratios adjusted for covariates.
+    Adjusted,
+    /// Quantiles.
+    Quantiles,
+}
+
+impl Origin {
+    fn name(self) -> &'static str {
+        match self {
+            Self::PostStratified => "post_stratified",
+            Self::Winsorized => "winsorized_means",
+            Self::Adjusted => "cuped",
+            Self::Quantiles => "quantile_difference",
+        }
+    }
+
+    fn assumptions(self) -> &'static [&'static str] {
+        match self {
+            Self::PostStratified => &[
+                "a unit's stratum was known before exposure and cannot be touched by the treatment",
+                "each stratum's means are nearly normal",
+                "looked at once, when the planned number of units is reached",
+            ],
+            Self::Winsorized => &[
+                "the caps were chosen before the arms were compared, or from both arms together",
+                "the effect is that on the capped values",
+                "looked at once, when the planned number of units is reached",
+            ],
+            Self::Adjusted => crate::frequentist::cuped::ASSUMPTIONS,
+            Self::Quantiles => &[
+                "values are independent of each other",
+                "enough values on both sides of the quantile for a normal limit",
+                "looked at once, when the planned number of units is reached",
+            ],
+        }
+    }
+}
+
 /// A contrast as an object.
-pub fn contrast_result(contrast: &Contrast, alpha: f64) -> Result<Value, StatsError> {
+pub fn contrast_result(contrast: &Contrast, alpha: f64, origin: Origin) -> Result<Value, StatsError> {
     let p_value = contrast.p_value(Alternative::TwoSided);
-    Ok(json!({
+    let result = json!({
         "diff": number(contrast.difference),
         "se": number(contrast.standard_error),
         "t": number(contrast.statistic()),
@@ -207,5 +288,10 @@ pub fn contrast_result(contrast: &Contrast, alpha: f64) -> Result<Value, StatsEr
         "p_two_sided": number(p_value.p),
         "log10_p": number(p_value.log10),
         "ci95": pair(Interval::around(contrast.difference, contrast.margin(alpha)?, 1.0 - alpha)),
-    }))
+    });
+    let named = Estimate {
+        assumptions: origin.assumptions(),
+        ..contrast.estimate(origin.name(), Question::two_sided(alpha))?
+    };
+    Ok(completed(result, &named))
 }

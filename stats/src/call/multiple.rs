@@ -120,8 +120,13 @@ pub fn decision_rule(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 /// Dunnett's two-sided critical value.
 pub fn dunnett_critical(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let treatments = inputs.count("k_treatments")?.min(u64::from(u32::MAX)) as usize;
-    let rho = inputs.finite_or("rho", 0.5)?;
-    let critical = dunnett::critical_value(treatments, inputs.positive("df")?, inputs.rate("alpha")?, rho)?;
+    let shape = dunnett::Shape {
+        treatments,
+        df: inputs.positive("df")?,
+        rho: inputs.finite_or("rho", 0.5)?,
+        alternative: Alternative::TwoSided,
+    };
+    let critical = dunnett::critical_value(shape, inputs.rate("alpha")?)?;
     Ok(json!({"critical": number(critical)}))
 }
 

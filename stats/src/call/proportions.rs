@@ -4,15 +4,19 @@ use serde_json::{Map, Value, json};
 
 use super::inputs::Inputs;
 use super::means::{pair, status};
+use super::named::{complete, completed};
 use super::{bare, bare_list, number};
 use crate::error::StatsError;
-use crate::estimate::Interval;
+use crate::estimate::{ArmUnits, Estimate, Interval};
 use crate::frequentist::exact::{self, Table};
 use crate::frequentist::{one_proportion, poisson, proportion, relative, score};
 use crate::srm;
 
 /// Up to this many units the unconditional tests are answered unasked: some milliseconds of work.
-const UNASKED_UNITS: u64 = 60;
+const UNASKED_UNITS: u64 = 200;
+
+/// Expected units with the rarer outcome in the smaller arm below which the exact p-value is the one to quote.
+const FEW_EVENTS: f64 = 10.0;
 
 /// Up to this many units Fisher's test is answered unasked.
 const FISHER_UNITS: u64 = 100_000_000;
@@ -76,7 +80,54 @@ pub fn two_proportion(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     }
     put_exact(&table, &mut result);
     put_relative(&table, alpha, &mut result);
+    complete(&mut result, &named(&table, alpha)?);
     Ok(Value::Object(result))
+}
+
+/// The answer to quote: the score interval, and the pooled test where counts are large enough for it.
+fn named(table: &Table, alpha: f64) -> Result<Estimate, StatsError> {
+    let units = ArmUnits {
+        control: table.control_units,
+        treatment: table.treatment_units,
+    };
+    let mut answer = Estimate {
+        estimate: Some(proportion::rates(table).difference),
+        interval: Some(score::miettinen_nurminen(table, alpha)?),
+        assumptions: &[
+            "units are independent of each other",
+            "looked at once, when the planned number of units is reached",
+        ],
+        ..Estimate::empty("two_proportion_pooled_z", units)
+    };
+    let all = units.control + units.treatment;
+    let rate = (table.control_successes + table.treatment_successes) as f64 / all as f64;
+    let rare = units.control.min(units.treatment) as f64 * rate.min(1.0 - rate);
+    match proportion::z_pooled(table) {
+        Ok(test) => {
+            answer.standard_error = proportion::contrast(table)
+                .ok()
+                .map(|contrast| contrast.standard_error);
+            answer.p_value = Some(test.p_value);
+            answer.log10_p = Some(test.log10_p);
+        }
+        Err(reason) => answer.reason = Some(reason),
+    }
+    if rare < FEW_EVENTS && all <= FISHER_UNITS {
+        let exact = exact::fisher(table).two_sided;
+        answer.method = "two_proportion_fisher";
+        answer.p_value = Some(exact.p);
+        answer.log10_p = Some(exact.log10);
+        answer.warnings.push(format!(
+            "the smaller arm expects {rare:.1} of the rarer outcome, fewer than {FEW_EVENTS}: the p-value is Fisher's"
+        ));
+    }
+    Ok(answer)
+}
+
+/// Barnard's and Boschloo's exact tests, for tables of up to some thousand units.
+pub fn unconditional(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let table = table(inputs, ["x_control", "n_control", "x_treatment", "n_treatment"])?;
+    Ok(json!(exact::unconditional(&table)?))
 }
 
 fn put_exact(table: &Table, result: &mut Map<String, Value>) {
@@ -161,6 +212,11 @@ pub fn difference_miettinen_nurminen(inputs: &Inputs<'_>) -> Result<Value, Stats
     difference(inputs, score::miettinen_nurminen)
 }
 
+/// The difference x1/n1 − x2/n2 by Agresti and Caffo's interval.
+pub fn difference_agresti_caffo(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    difference(inputs, proportion::agresti_caffo)
+}
+
 /// The difference x1/n1 − x2/n2 by Newcombe's interval.
 pub fn difference_newcombe(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     difference(inputs, proportion::newcombe)
@@ -223,9 +279,38 @@ pub fn poisson_two_rates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         "rate_treatment": number(answer.rate_treatment),
         "rate_ratio": answer.rate_ratio.map_or(Value::Null, number),
     });
+    // Units are not known here: exposure need not be a number of users.
+    let units = ArmUnits {
+        control: 0,
+        treatment: 0,
+    };
+    let named = Estimate {
+        estimate: Some(answer.rate_treatment - answer.rate_control),
+        assumptions: &[
+            "events are independent of each other: count users with an event where they are not",
+            "looked at once, when the planned exposure is reached",
+        ],
+        ..Estimate::empty("poisson_two_rates", units)
+    };
     let Some(tests) = answer.tests else {
         result["status"] = json!("no_events");
-        return Ok(result);
+        let reason = StatsError::NoSolution {
+            what: "the comparison",
+            why: "there is no event in either arm",
+        };
+        let named = Estimate {
+            reason: Some(reason),
+            ..named
+        };
+        return Ok(completed(result, &named));
+    };
+    let named = Estimate {
+        standard_error: Some(
+            (answer.rate_control / control.exposure + answer.rate_treatment / treatment.exposure).sqrt(),
+        ),
+        p_value: Some(tests.exact_two_sided),
+        log10_p: Some(tests.exact_two_sided.log10()),
+        ..named
     };
     for (name, value) in [
         ("exact_conditional_two_sided_minlike", tests.exact_two_sided),
@@ -242,12 +327,13 @@ pub fn poisson_two_rates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     }
     result["rate_ratio_exact_ci95"] = pair(tests.ratio_interval);
     result["status"] = json!("ok");
-    Ok(result)
+    Ok(completed(result, &named))
 }
 
 /// Sample-ratio mismatch at one look.
 pub fn srm_chi2(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    let answer = srm::check(&inputs.counts("observed")?, &inputs.finites("weights")?)?;
+    let observed = inputs.counts("observed")?;
+    let answer = srm::check(&observed, &inputs.finites("weights")?)?;
     let residuals: Vec<Value> = answer
         .arms
         .iter()
@@ -266,6 +352,12 @@ pub fn srm_chi2(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         "expected": bare_list(&expected)["value"],
         "warnings": answer.warnings,
     });
+    if observed.iter().all(|count| *count == 0) {
+        // Nothing was seen, so that nothing speaks against the shares; that is no evidence for them.
+        let reason = crate::frequentist::sample::too_few("the experiment", 0, 1);
+        result["status"] = json!(status(&reason));
+        result["reason"] = json!(reason);
+    }
     if let Some(exact) = answer.exact_p_value {
         result["binom_exact_p"] = number(exact);
     }

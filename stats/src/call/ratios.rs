@@ -3,11 +3,12 @@
 use serde_json::{Map, Value, json};
 
 use super::inputs::Inputs;
-use super::means::{contrast_result, pair, status, sums};
+use super::means::{Origin, contrast_result, pair, status, sums};
+use super::named::{complete, completed};
 use super::{number, numbers};
 use crate::error::StatsError;
-use crate::estimate::Interval;
-use crate::frequentist::contrast::{Alternative, ArmValue, Contrast};
+use crate::estimate::{ArmUnits, Estimate, Interval};
+use crate::frequentist::contrast::{Alternative, ArmValue, Contrast, Question};
 use crate::frequentist::cuped::{self, MultiSample, Quantity};
 use crate::frequentist::relative::{self, FiellerSet};
 use crate::frequentist::sample::{JointSample, Sample};
@@ -57,13 +58,17 @@ fn comparison(
     alpha: f64,
 ) -> Result<Map<String, Value>, StatsError> {
     let mut result = Map::new();
+    let units = ArmUnits {
+        control: control.units,
+        treatment: treatment.units,
+    };
     let mut put = |name: &str, value: Value| result.insert(name.to_owned(), value);
     put("diff", number(difference));
     let contrast = match Contrast::welch(control, treatment, difference) {
         Ok(contrast) => contrast,
         Err(error) => {
             put("status", json!(status(&error)));
-            put("reason", json!(error));
+            complete(&mut result, &Estimate::absent("delta_method", units, error));
             return Ok(result);
         }
     };
@@ -106,7 +111,28 @@ fn comparison(
         put("fieller_rel_ci95", set);
         put("fieller_set", json!(fieller.set));
     }
+    let named = Estimate {
+        assumptions: ratio::ASSUMPTIONS,
+        ..contrast.estimate("delta_method", Question::two_sided(alpha))?
+    };
+    complete(&mut result, &named);
     Ok(result)
+}
+
+/// A relative change from two estimates and their standard errors: delta method, logarithm and Fieller.
+pub fn relative_change(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let arm = |field: &str| {
+        let arm = inputs.object(field)?;
+        Ok::<_, StatsError>(ArmValue {
+            value: arm.finite("estimate")?,
+            variance: arm.not_negative("se")?.powi(2),
+            df: f64::INFINITY,
+            units: arm.count_or("n", 0)?,
+        })
+    };
+    let (control, treatment) = (arm("control")?, arm("treatment")?);
+    let alpha = inputs.rate_or("alpha", 0.05)?;
+    comparison(control, treatment, treatment.value - control.value, alpha).map(Value::Object)
 }
 
 /// Covariate adjustment with one covariate.
@@ -179,7 +205,7 @@ pub fn cuped_covariates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         .collect::<Result<Vec<_>, _>>()?;
     let outcome = quantity(&inputs.object("outcome")?)?;
     let adjusted = cuped::adjust_many(&arm("control")?, &arm("treatment")?, outcome, &covariates)?;
-    let mut result = contrast_result(&adjusted.contrast, alpha)?;
+    let mut result = contrast_result(&adjusted.contrast, alpha, Origin::Adjusted)?;
     result["theta"] = numbers(&adjusted.slopes);
     result["variance_reduction"] = adjusted.variance_reduction.map_or(Value::Null, number);
     Ok(result)
@@ -227,12 +253,27 @@ pub fn poisson_bootstrap(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         replicates: inputs.count_or("replicates", 2_000)?,
         seed: inputs.count_or("seed", 0)?,
     };
-    let answer = bootstrap::poisson(&buckets("control")?, &buckets("treatment")?, how)?;
-    Ok(json!({
+    let (control, treatment) = (buckets("control")?, buckets("treatment")?);
+    let answer = bootstrap::poisson(&control, &treatment, how)?;
+    let units = ArmUnits {
+        control: control.len() as u64,
+        treatment: treatment.len() as u64,
+    };
+    let named = Estimate {
+        standard_error: Some(answer.standard_error),
+        interval: Some(answer.interval),
+        assumptions: &[
+            "buckets are independent of each other and hold whole units",
+            "enough buckets that their resampling resembles new data",
+        ],
+        ..Estimate::empty("poisson_bootstrap", units)
+    };
+    let result = json!({
         "estimate": number(answer.estimate),
         "se": number(answer.standard_error),
         "ci95": pair(answer.interval),
         "replicates": answer.replicates,
         "warnings": answer.warnings,
-    }))
+    });
+    Ok(completed(result, &named))
 }

@@ -2,10 +2,13 @@
 //!
 //! To add a method: write its function beside its family in this folder and add a row here.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::inputs::Inputs;
-use super::{bayes, design, group, means, multiple, proportions, ratios, samples, sequential, special};
+use super::{
+    bandits, bayes, design, group, means, multiple, plan, portfolio, proportions, ratios, samples,
+    sequential, special,
+};
 use crate::error::StatsError;
 
 /// A method that can be called by name.
@@ -24,6 +27,7 @@ const fn row(name: &'static str, answer: fn(&Inputs<'_>) -> Result<Value, StatsE
 
 /// Every method, by family.
 pub const METHODS: &[Method] = &[
+    row("methods", methods),
     row("normal", special::normal),
     row("normal_quantile", special::normal_quantile),
     row("student_t_sf", special::student_t_sf),
@@ -66,6 +70,7 @@ pub const METHODS: &[Method] = &[
         sequential::empirical_process,
     ),
     row("quantile_ranks_anytime", sequential::quantile_ranks),
+    row("quantile_confidence_sequence", sequential::quantile_interval),
     row("confseq.quantile_ab_p_value", sequential::quantile_p_value),
     row("eprocess_conditional_rate_ratio", sequential::rate_ratio),
     row("group_sequential_obf", group::obrien_fleming),
@@ -77,6 +82,9 @@ pub const METHODS: &[Method] = &[
         group::spending_bounds_one_sided,
     ),
     row("group_sequential_power", group::power),
+    row("group_sequential_futility", group::futility),
+    row("group_sequential_estimate", group::adjusted_estimate),
+    row("conditional_power", group::conditional_power),
     row("lan_demets_obf_bounds", group::obrien_fleming_bounds),
     row("lan_demets_pocock_bounds", group::pocock_bounds),
     row("pocock_nominal_p", group::pocock_nominal),
@@ -88,6 +96,9 @@ pub const METHODS: &[Method] = &[
     row("beta_binomial", bayes::beta_binomial),
     row("normal_normal_effect", bayes::effect),
     row("gamma_poisson", bayes::gamma_poisson),
+    row("bayes_arms", bandits::bayes_arms),
+    row("bandit_shares", bandits::shares),
+    row("bandit_estimate", bandits::corrected),
     row("welch_t_from_sums", means::welch),
     row("pooled_t_from_sums", means::pooled),
     row("tost_welch_mean_difference", means::tost),
@@ -109,15 +120,22 @@ pub const METHODS: &[Method] = &[
     ),
     row("fisher_exact_two_sided", proportions::fisher_two_sided),
     row("fisher_exact_greater", proportions::fisher_greater),
+    row("unconditional_exact", proportions::unconditional),
+    row(
+        "risk_difference_ci_agresti_caffo",
+        proportions::difference_agresti_caffo,
+    ),
     row("poisson_two_rates", proportions::poisson_two_rates),
     row("srm_chi2", proportions::srm_chi2),
     row("ratio_metric_delta", ratios::ratio_metric_delta),
+    row("relative_change", ratios::relative_change),
     row("cuped_mean", ratios::cuped_mean),
     row("cuped_covariates", ratios::cuped_covariates),
     row("poisson_bootstrap", ratios::poisson_bootstrap),
     row("mann_whitney_u", samples::mann_whitney_u),
     row("quantile_order_stat_ci", samples::quantile_order_stat_ci),
     row("quantile_difference", samples::quantile_difference),
+    row("quantile_difference_clustered", samples::quantile_clustered),
     row("adjusted_p_values", multiple::adjusted_p_values),
     row("hommel_vs_hochberg", multiple::adjusted_p_values),
     row("holm_example", multiple::holm),
@@ -126,6 +144,11 @@ pub const METHODS: &[Method] = &[
     row("storey_q_value_lambda_0.5", multiple::storey_q),
     row("storey_q_values", multiple::storey_q),
     row("e_bh", multiple::e_bh),
+    row("adjusted_intervals", portfolio::adjusted_intervals),
+    row("online_fdr", portfolio::online_fdr),
+    row("heterogeneity", portfolio::heterogeneity),
+    row("meta_analysis", portfolio::heterogeneity),
+    row("winners_curse", portfolio::winners_curse),
     row("serial_gatekeeping", multiple::serial_gate),
     row("preferential_bonferroni_eppo", multiple::preferential),
     row("tiered_bonferroni_statsig", multiple::tiered),
@@ -146,7 +169,38 @@ pub const METHODS: &[Method] = &[
     row("sample_size_mann_whitney", design::sample_size_ranks),
     row("allocation_many_to_one", design::allocation_shares),
     row("duration", design::duration),
+    row("plan", plan::plan),
 ];
+
+/// The names of all methods.
+fn methods(_: &Inputs<'_>) -> Result<Value, StatsError> {
+    let names: Vec<&str> = METHODS.iter().map(|method| method.name).collect();
+    Ok(json!({"value": names}))
+}
+
+/// How many near names are offered for an unknown one.
+const NEAREST: usize = 3;
+
+/// No more letters of a name than this are compared.
+const MAX_LETTERS: usize = 60;
+
+/// The names that share the most pairs of letters with an unknown one.
+pub fn nearest(name: &str) -> Vec<&'static str> {
+    let pairs = |text: &str| -> Vec<[char; 2]> {
+        let letters: Vec<char> = text.to_lowercase().chars().take(MAX_LETTERS).collect();
+        letters.windows(2).map(|pair| [pair[0], pair[1]]).collect()
+    };
+    let asked = pairs(name);
+    let likeness = |method: &Method| {
+        let own = pairs(method.name);
+        let shared = own.iter().filter(|pair| asked.contains(pair)).count();
+        // Dice's coefficient in thousandths.
+        2_000 * shared / (own.len() + asked.len()).max(1)
+    };
+    let mut methods: Vec<&Method> = METHODS.iter().collect();
+    methods.sort_by_key(|method| std::cmp::Reverse(likeness(method)));
+    methods.iter().take(NEAREST).map(|method| method.name).collect()
+}
 
 /// The method with this name.
 pub fn find(name: &str) -> Option<&'static Method> {

@@ -45,6 +45,17 @@ pub(super) fn asymptotic_cs(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         "log_e_one_sided": asymptotic::one_sided_log_e(estimate / standard_error, q),
         "lower": answer.lower,
         "upper": answer.upper,
+        "standard_error": standard_error,
+        "interval": Interval::new(answer.lower, answer.upper, 1.0 - alpha),
+        "p_value": answer.p_value,
+        "ln_e_value": answer.log_e,
+        "n": units,
+        "method": "asymptotic_confidence_sequence",
+        "assumptions": [
+            "units are independent of each other",
+            "the estimate is nearly normal from the first look on that is read",
+            "looked at as often as one likes: the intervals hold at all looks together",
+        ],
     }))
 }
 
@@ -261,6 +272,13 @@ pub(super) fn quantile_ranks(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (n, q) = (inputs.count("n")?, inputs.rate("quantile_p")?);
     let ranks = quantile::ranks(n, q, inputs.positive("t_opt")?, inputs.rate("alpha")?)?;
     Ok(json!({"lower_rank_1based": ranks.lower, "upper_rank_1based": ranks.upper}))
+}
+
+pub(super) fn quantile_interval(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let (values, alpha) = (sorted(inputs, "values")?, inputs.rate_or("alpha", 0.05)?);
+    let (q, planned) = (inputs.rate("quantile_p")?, inputs.positive("t_opt")?);
+    let interval = quantile::interval(&values, q, planned, alpha)?;
+    Ok(json!({"interval": interval, "n": values.len()}))
 }
 
 pub(super) fn quantile_p_value(inputs: &Inputs<'_>) -> Result<Value, StatsError> {

@@ -76,7 +76,7 @@ pub fn power_of_stops(
 }
 
 /// The mean information at which a design ends, the last look ending what is left.
-fn mean_information(information: &[f64], exits: &[Exit]) -> f64 {
+pub(super) fn mean_information(information: &[f64], exits: &[Exit]) -> f64 {
     let mut left = 1.0;
     let mut mean = 0.0;
     let mut before = 0.0;

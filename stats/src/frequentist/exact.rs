@@ -9,8 +9,8 @@ use crate::special::gamma::ln_choose;
 use crate::special::logs::{ln_1m_exp, ln_add_exp};
 use crate::special::roots::{Bracket, minimize};
 
-/// Larger tables are refused by the unconditional tests, which walk over all of them.
-pub const MAX_UNCONDITIONAL_UNITS: u64 = 2_000;
+/// Larger tables are refused by the unconditional tests, which take a few hundredths of a second per thousand.
+pub const MAX_UNCONDITIONAL_UNITS: u64 = 5_000;
 
 /// Common success rates that are tried before the best are looked at closely, evenly spaced in arcsin √rate.
 const RATE_STEPS: u32 = 1_000;
@@ -187,19 +187,26 @@ pub fn unconditional(table: &Table) -> Result<Unconditional, StatsError> {
             limit: MAX_UNCONDITIONAL_UNITS,
         });
     }
-    let observed = pooled_z(table).abs();
-    let barnard = largest_p(table, |other| {
-        pooled_z(other).abs() >= observed * (1.0 - SAME) - 1e-12
+    let limit = pooled_z(table).abs() * (1.0 - SAME) - 1e-12;
+    let barnard = largest_p(table, |margin| {
+        let z = |k: f64| pooled_z(&margin.table(k));
+        margin.chance_outside(margin.last(|k| z(k) <= -limit), margin.first(|k| z(k) >= limit))
     });
+    // Within one total the p-value falls towards its end, so each side is one run of outcomes.
     let fishers = fisher(table);
-    let side = |part: fn(&Fisher) -> f64| {
-        let limit = part(&fishers);
-        largest_p(table, |other| part(&fisher(other)) <= limit * (1.0 + SAME))
-    };
-    let smaller = side(|fisher| fisher.greater.p).min(side(|fisher| fisher.less.p));
+    let limit = fishers.greater.log10 * std::f64::consts::LN_10 + SAME;
+    let greater = largest_p(table, |margin| {
+        let first = margin.first(|k| ln_at_least(&margin.urn, margin.mode, k) <= limit);
+        margin.chance_outside(None, first)
+    });
+    let limit = fishers.less.log10 * std::f64::consts::LN_10 + SAME;
+    let less = largest_p(table, |margin| {
+        let last = margin.last(|k| ln_at_most(&margin.urn, margin.mode, k) <= limit);
+        margin.chance_outside(last, None)
+    });
     Ok(Unconditional {
         barnard,
-        boschloo: (2.0 * smaller).min(1.0),
+        boschloo: (2.0 * greater.min(less)).min(1.0),
     })
 }
 
@@ -215,25 +222,85 @@ fn pooled_z(table: &Table) -> f64 {
     }
 }
 
-/// The largest chance, over all common success rates, of the tables that `counts` selects.
-fn largest_p(table: &Table, counts: impl Fn(&Table) -> bool) -> f64 {
-    let (left, right) = (table.control_units, table.treatment_units);
-    // Tables with the same total have the same dependence on the rate, so their weights can be added up first.
-    let mut weights = vec![f64::NEG_INFINITY; (left + right) as usize + 1];
-    for first in 0..=left {
-        let ln_left = ln_choose(left as f64, first as f64);
-        for second in 0..=right {
-            let other = Table {
-                control_successes: first,
-                treatment_successes: second,
-                ..*table
-            };
-            if counts(&other) {
-                let slot = &mut weights[(first + second) as usize];
-                *slot = ln_add_exp(*slot, ln_left + ln_choose(right as f64, second as f64));
-            }
+/// All tables with one total of successes; an outcome is the number of them in the treatment.
+struct Margin<'a> {
+    units: &'a Table,
+    successes: u64,
+    urn: Urn,
+    mode: f64,
+}
+
+impl<'a> Margin<'a> {
+    fn new(units: &'a Table, successes: u64) -> Self {
+        let urn = Urn {
+            total: (units.control_units + units.treatment_units) as f64,
+            marked: successes as f64,
+            drawn: units.treatment_units as f64,
+        };
+        Self {
+            units,
+            successes,
+            urn,
+            mode: mode(&urn),
         }
     }
+
+    fn table(&self, outcome: f64) -> Table {
+        Table {
+            control_successes: self.successes - outcome as u64,
+            treatment_successes: outcome as u64,
+            ..*self.units
+        }
+    }
+
+    /// The first outcome from which on `holds` is true, for what turns true once on the way up.
+    fn first(&self, holds: impl Fn(f64) -> bool) -> Option<f64> {
+        let (mut low, mut high) = (self.urn.least(), self.urn.greatest());
+        if !holds(high) {
+            return None;
+        }
+        while low < high {
+            let middle = (0.5 * (low + high)).floor();
+            if holds(middle) {
+                high = middle;
+            } else {
+                low = middle + 1.0;
+            }
+        }
+        Some(high)
+    }
+
+    /// The last outcome up to which `holds` is true, for what turns false once on the way up.
+    fn last(&self, holds: impl Fn(f64) -> bool) -> Option<f64> {
+        match self.first(|outcome| !holds(outcome)) {
+            None => Some(self.urn.greatest()),
+            Some(first) if first > self.urn.least() => Some(first - 1.0),
+            Some(_) => None,
+        }
+    }
+
+    /// ln of the chance of an outcome up to `last` or from `first` on, given the total.
+    fn chance_outside(&self, last: Option<f64>, first: Option<f64>) -> f64 {
+        let below = last.map_or(f64::NEG_INFINITY, |k| ln_at_most(&self.urn, self.mode, k));
+        let above = first.map_or(f64::NEG_INFINITY, |k| ln_at_least(&self.urn, self.mode, k));
+        match (last, first) {
+            // Two runs that meet or overlap are everything.
+            (Some(last), Some(first)) if last + 1.0 >= first => 0.0,
+            _ => ln_add_exp(below, above).min(0.0),
+        }
+    }
+}
+
+/// The largest chance, over all common success rates, of the outcomes whose chance given each total is named.
+fn largest_p(table: &Table, ln_chance: impl Fn(&Margin<'_>) -> f64) -> f64 {
+    let units = table.control_units + table.treatment_units;
+    // Tables with the same total depend on the rate in the same way, so they count together.
+    let weights: Vec<f64> = (0..=units)
+        .map(|successes| {
+            let ln_chance = ln_chance(&Margin::new(table, successes));
+            ln_choose(units as f64, successes as f64) + ln_chance
+        })
+        .collect();
     let chance = |angle: f64| chance_at(&weights, angle.sin().powi(2));
     let step = std::f64::consts::FRAC_PI_2 / f64::from(RATE_STEPS);
     let values: Vec<f64> = (0..=RATE_STEPS)
@@ -299,6 +366,40 @@ mod tests {
         let answer = unconditional(&Table::new(7, 15, 12, 15).unwrap()).unwrap();
         assert!((answer.barnard - 0.068).abs() < 0.01, "{answer:?}");
         assert!(answer.boschloo < fisher(&Table::new(7, 15, 12, 15).unwrap()).two_sided.p);
-        assert!(unconditional(&Table::new(7, 1500, 12, 1500).unwrap()).is_err());
+        assert!(unconditional(&Table::new(7, 15_000, 12, 15_000).unwrap()).is_err());
+    }
+
+    #[test]
+    fn unconditional_tests_count_every_table_once() {
+        // What must never change: the runs of outcomes are those that a look at every single table would find.
+        for cells in [[2, 9, 7, 8], [0, 5, 4, 7], [3, 6, 3, 6], [1, 12, 0, 3]] {
+            let table = Table::new(cells[0], cells[1], cells[2], cells[3]).unwrap();
+            let observed = pooled_z(&table).abs() * (1.0 - SAME) - 1e-12;
+            let rate: f64 = 0.37;
+            let mut chance = 0.0;
+            for first in 0..=table.control_units {
+                for second in 0..=table.treatment_units {
+                    let other =
+                        Table::new(first, table.control_units, second, table.treatment_units).unwrap();
+                    if pooled_z(&other).abs() >= observed {
+                        let total = (first + second) as f64;
+                        let all = (table.control_units + table.treatment_units) as f64;
+                        let ways = ln_choose(table.control_units as f64, first as f64)
+                            + ln_choose(table.treatment_units as f64, second as f64);
+                        chance += (ways + total * rate.ln() + (all - total) * (1.0 - rate).ln()).exp();
+                    }
+                }
+            }
+            assert!(
+                unconditional(&table).unwrap().barnard >= chance - 1e-12,
+                "{cells:?}"
+            );
+        }
+        let (one, two) = (
+            unconditional(&Table::new(30, 400, 55, 500).unwrap()).unwrap(),
+            unconditional(&Table::new(55, 500, 30, 400).unwrap()).unwrap(),
+        );
+        assert!((one.barnard / two.barnard - 1.0).abs() < 1e-9);
+        assert!((one.boschloo / two.boschloo - 1.0).abs() < 1e-9);
     }
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::contrast::{ArmValue, Contrast};
 use super::ratio;
-use super::sample::{JointSample, too_few};
+use super::sample::{JointSample, PlainSums, too_few};
 use crate::error::{StatsError, check_rate};
 use crate::estimate::Interval;
 use crate::special::beta::Share;
@@ -164,6 +164,34 @@ pub fn estimate_clustered(
         },
         standard_error: spread_between(&sorted, lower, upper, alpha),
     })
+}
+
+/// The `q`-quantile of values given user by user.
+///
+/// # Errors
+/// As [`estimate_clustered`].
+pub fn estimate_users(users: &[Vec<f64>], q: f64, alpha: f64) -> Result<QuantileEstimate, StatsError> {
+    let values: Vec<f64> = users.iter().flatten().copied().collect();
+    let middle = of_sorted(&sorted(&values)?, q).ok_or_else(|| too_few("the sample", 0, 1))?;
+    let n = users.len() as u64;
+    let none = PlainSums {
+        n,
+        sum: 0.0,
+        sum_squares: 0.0,
+    };
+    let (mut below, mut all, mut cross) = (none, none, 0.0);
+    for user in users {
+        let (x, y) = (
+            user.iter().filter(|value| **value <= middle).count() as f64,
+            user.len() as f64,
+        );
+        below.sum += x;
+        below.sum_squares += x * x;
+        all.sum += y;
+        all.sum_squares += y * y;
+        cross += x * y;
+    }
+    estimate_clustered(&values, &JointSample::from_sums(below, all, cross)?, q, alpha)
 }
 
 /// The standard error that an interval between two ranks stands for.

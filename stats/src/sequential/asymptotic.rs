@@ -201,7 +201,7 @@ pub fn one_sided_tuning(planned_units: f64, alpha: f64) -> Result<f64, StatsErro
 }
 
 /// −2 ln α + ln(1 − 2 ln α): close to the tuning that minimises the width, and above 0 for every α in (0, 1).
-fn tuning_factor(alpha: f64) -> f64 {
+pub(crate) fn tuning_factor(alpha: f64) -> f64 {
     let twice = -2.0 * alpha.ln();
     twice + twice.ln_1p()
 }

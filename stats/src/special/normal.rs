@@ -1,8 +1,7 @@
 //! The standard normal distribution.
 //!
-//! Tails are Cody's rational approximations (1969) up to five standard deviations, beyond those Laplace's continued
-//! fraction of the Mills ratio, in logarithms, so that no tail vanishes. The `erfc` of `statrs` is off in the eleventh
-//! digit, so only the start of the inverse is taken from there.
+//! Tails are Cody's rational approximations (1969), the far one in logarithms too, so that no tail vanishes. The `erfc`
+//! of `statrs` is off in the eleventh digit, so only the start of the inverse is taken from there.
 
 use statrs::function::erf::erfc_inv;
 
@@ -11,11 +10,14 @@ use super::logs::{HALF_LN_TWO_PI, ln_1m_exp};
 /// Below this |z| the middle of the distribution is approximated, above it the tail.
 const NEAR: f64 = 0.674_489_75;
 
-/// From here on the continued fraction needs at most [`MILLS_TERMS`] terms for all digits.
-const FAR: f64 = 5.0;
+/// √32, from where on the approximation is one in 1/z².
+const FAR: f64 = 5.656_854_249_492_38;
 
-/// Terms of the continued fraction: enough at [`FAR`] for a relative error below 10⁻¹⁶.
-const MILLS_TERMS: u32 = 70;
+/// 1/√(2π).
+const DENSITY_AT_0: f64 = 0.398_942_280_401_432_7;
+
+/// Beyond this z the tail is below the smallest `f64`.
+const VANISHED: f64 = 38.6;
 
 /// The density.
 pub fn pdf(z: f64) -> f64 {
@@ -36,13 +38,24 @@ pub fn cdf(z: f64) -> f64 {
 pub fn sf(z: f64) -> f64 {
     if z < -NEAR {
         // The rest to 1 of a tail below a quarter: nothing is lost, for it is the larger side.
-        let near_tail = ln_sf(-z).exp();
+        let near_tail = sf(-z);
         (0.5 - near_tail) + 0.5
     } else if z < NEAR {
         0.5 - middle(z)
+    } else if z < VANISHED {
+        scaled_tail(z) * exp_of_square(z)
+    } else if z.is_nan() {
+        f64::NAN
     } else {
-        ln_sf(z).exp()
+        0.0
     }
+}
+
+/// exp(−z²/2), the square taken in two parts so that its rounding does not show.
+fn exp_of_square(z: f64) -> f64 {
+    let coarse = (z * 16.0).trunc() / 16.0;
+    let rest = (z - coarse) * (z + coarse);
+    (-0.5 * coarse * coarse).exp() * (-0.5 * rest).exp()
 }
 
 /// P(0 < Z < z) for |z| < [`NEAR`], negative for negative z.
@@ -69,8 +82,11 @@ fn middle(z: f64) -> f64 {
     z * (over + A[3]) / (under + B[3])
 }
 
-/// P(Z > z)·exp(z²/2) for [`NEAR`] ≤ z ≤ [`FAR`].
+/// P(Z > z)·exp(z²/2) for z ≥ [`NEAR`].
 fn scaled_tail(z: f64) -> f64 {
+    if z > FAR {
+        return far_tail(z);
+    }
     const C: [f64; 9] = [
         0.398_941_512_088_134_66,
         8.883_149_794_388_377,
@@ -100,6 +116,33 @@ fn scaled_tail(z: f64) -> f64 {
     (over + C[7]) / (under + D[7])
 }
 
+/// P(Z > z)·exp(z²/2) for z above [`FAR`].
+fn far_tail(z: f64) -> f64 {
+    const P: [f64; 6] = [
+        0.215_898_534_057_957,
+        0.127_401_161_160_247_36,
+        0.022_235_277_870_649_807,
+        1.421_619_193_227_893_5e-3,
+        2.911_287_495_116_879_4e-5,
+        0.023_073_441_764_940_174,
+    ];
+    const Q: [f64; 5] = [
+        1.284_260_096_144_911,
+        0.468_238_212_480_865_1,
+        0.065_988_137_868_928_56,
+        3.782_396_332_027_582_4e-3,
+        7.297_515_550_839_662e-5,
+    ];
+    let inverse = 1.0 / (z * z);
+    let (mut over, mut under) = (P[5] * inverse, inverse);
+    for index in 0..4 {
+        over = (over + P[index]) * inverse;
+        under = (under + Q[index]) * inverse;
+    }
+    let correction = inverse * (over + P[4]) / (under + Q[4]);
+    (DENSITY_AT_0 - correction) / z
+}
+
 /// ln P(Z ≤ z).
 pub fn ln_cdf(z: f64) -> f64 {
     ln_sf(-z)
@@ -111,27 +154,13 @@ pub fn ln_sf(z: f64) -> f64 {
         f64::NAN
     } else if z == f64::INFINITY {
         f64::NEG_INFINITY
-    } else if z > FAR {
-        ln_pdf(z) + mills_ratio(z).ln()
     } else if z >= NEAR {
         scaled_tail(z).ln() - 0.5 * z * z
     } else if z > -NEAR {
         (-0.5 - middle(z)).ln_1p()
     } else {
-        (-ln_sf(-z).exp()).ln_1p()
+        (-sf(-z)).ln_1p()
     }
-}
-
-/// P(Z > z) divided by the density at z, for z > [`FAR`].
-fn mills_ratio(z: f64) -> f64 {
-    if z > 1e8 {
-        return 1.0 / z;
-    }
-    let mut tail = z;
-    for k in (1..=MILLS_TERMS).rev() {
-        tail = z + f64::from(k) / tail;
-    }
-    1.0 / tail
 }
 
 /// P(|Z| > |z|).
@@ -220,6 +249,8 @@ mod tests {
             (1.0, -1.841_021_645_009_263_5),
             (4.9, -14.551_182_689_355_313),
             (5.1, -15.588_487_091_871_466),
+            (5.7, -18.933_112_423_224_742),
+            (12.0, -75.410_673_001_568_8),
             (38.0, -726.557_216_018_820_1),
             (1000.0, -500_007.826_694_812_2),
             (-3.0, -1.350_809_964_748_194e-3),
