@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
 use uuid::Uuid;
 
+use crate::cors;
 use crate::metrics;
 use crate::problem::{Code, PROBLEM_JSON, Problem};
 use crate::state::{ApiState, HostPolicy};
@@ -27,6 +28,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest body of one evaluation.
 pub const EVALUATE_BODY_MAX_BYTES: usize = 64 * 1024;
+/// The largest body of evaluations for many users: ten thousand with a context of 800 bytes each.
+pub const EVALUATE_MANY_BODY_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// The largest definition.
 pub const MANAGEMENT_BODY_MAX_BYTES: usize = 1024 * 1024;
 /// The largest batch of events on the wire; what it may open to is the collector's to limit.
@@ -49,12 +52,19 @@ pub async fn envelope(State(state): State<Arc<ApiState>>, mut request: Request, 
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let is_open = cors::is_open(request.uri().path());
     let observation = metrics::Observation::start();
     let response = match guard(&state.hosts, request.method(), request.uri(), request.headers()) {
-        Ok(()) => answer(request, next).await,
+        Ok(()) => match cors::preflight(request.method(), request.uri().path()) {
+            Some(permission) => permission,
+            None => answer(request, next).await,
+        },
         Err(problem) => problem.into_response(),
     };
-    let response = finish(response, &id);
+    let mut response = finish(response, &id);
+    if is_open {
+        cors::open(response.headers_mut());
+    }
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     observation.end(&method, route, response.status());
     response
@@ -161,7 +171,7 @@ fn guard(hosts: &HostPolicy, method: &Method, uri: &Uri, headers: &HeaderMap) ->
             "this server answers for localhost and 127.0.0.1 only",
         ));
     }
-    if method.is_safe() {
+    if method.is_safe() || cors::is_open(uri.path()) {
         return Ok(());
     }
     let fetch_site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);

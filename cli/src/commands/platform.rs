@@ -14,7 +14,7 @@ use domain::rules::Ruleset;
 use ingest::{Collector, CollectorSettings, EmbeddedLog, FolderLock, LogSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use pipeline::lake::Root;
-use query_api::{ApiState, HostPolicy, ResultsView, RulesetHandle, WatchedResults};
+use query_api::{ApiState, ExposureLog, HostPolicy, ResultsView, RulesetHandle, WatchedResults};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -250,6 +250,7 @@ impl Platform {
             store: self.store.clone(),
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
+            exposures: ExposureLog::default(),
             results: Arc::new(WatchedResults(self.views.clone())),
             clock: self.clock(),
             health,
