@@ -183,3 +183,21 @@ async fn a_ruleset_that_cannot_be_kept_is_served_and_shown_in_the_health() {
     assert_eq!(check_of(&health.json(), "ruleset")["status"], "degraded");
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_could_not_be_opened_is_used_as_soon_as_it_can_be() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("later/store.sqlite");
+    let store = control::Store::open_when_used(&path);
+    let ruleset = query_api::RulesetHandle::kept_in(
+        &folder.path().join("ruleset.kept"),
+        std::sync::Arc::new(|| domain::Timestamp(0)),
+    );
+    assert!(ruleset.refresh(&store).await.is_err() && !store.is_open());
+    assert!(!path.exists(), "whoever mends the store finds it as it was");
+    let mended = control::Store::open(&path).await.unwrap();
+    ruleset.refresh(&store).await.unwrap();
+    assert_eq!(ruleset.freshness(), query_api::Freshness::Current);
+    mended.close().await;
+    store.close().await;
+}
