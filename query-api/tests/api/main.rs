@@ -8,6 +8,7 @@ mod evaluation;
 mod events;
 mod exposures;
 mod ofrep;
+mod openfeature;
 mod operation;
 mod results;
 mod safety;
