@@ -3,12 +3,15 @@
 //! `tests/emulators/setup.sh` installs them. Where it has not run, a test says so and ends without having tested.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
 use crate::support::Server;
+
+/// The exit code of the script that runs clients when they are not installed.
+const NOT_INSTALLED: i32 = 3;
 
 /// A program that drives an SDK. Dropping it ends it.
 struct Sdk {
@@ -20,51 +23,40 @@ struct Sdk {
 impl Sdk {
     /// Starts the SDK for Node.js servers.
     fn node_server(server: &Server) -> Option<Self> {
-        Self::node(server, "server.js", "@openfeature/ofrep-provider", &[])
+        Self::start(server, "node", &[], "server.js")
     }
 
     /// Starts the SDK for browsers, with the event source that browsers have.
     fn web(server: &Server) -> Option<Self> {
         let options = ["--experimental-eventsource", "--no-warnings"];
-        Self::node(server, "web.js", "@openfeature/ofrep-web-provider", &options)
-    }
-
-    fn node(server: &Server, script: &str, package: &str, options: &[&str]) -> Option<Self> {
-        let modules = tools().join("node/node_modules");
-        if !modules.join(package).exists() {
-            return skip(package);
-        }
-        let mut command = Command::new("node");
-        command.env("NODE_PATH", modules).args(options);
-        Some(Self::start(command, script, server))
+        Self::start(server, "node", &options, "web.js")
     }
 
     /// Starts the SDK for Python.
     fn python(server: &Server) -> Option<Self> {
-        let program = tools().join("python/bin/python3");
-        let installed = Command::new(&program)
-            .args(["-c", "import openfeature.contrib.provider.ofrep"])
-            .stderr(Stdio::null())
-            .status();
-        if !installed.is_ok_and(|status| status.success()) {
-            return skip("openfeature-provider-ofrep");
-        }
-        Some(Self::start(Command::new(program), "client.py", server))
+        Self::start(server, "python", &[], "client.py")
     }
 
-    fn start(mut command: Command, script: &str, server: &Server) -> Self {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/api/openfeature");
-        let mut child = command
-            .arg(folder.join(script))
+    fn start(server: &Server, language: &str, options: &[&str], script: &str) -> Option<Self> {
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let client = here.join("../tests/emulators/client.sh");
+        let looked = Command::new(&client).arg(language).status().unwrap();
+        if looked.code() == Some(NOT_INSTALLED) {
+            skip(language);
+            return None;
+        }
+        let mut child = Command::new(&client)
+            .arg(language)
+            .args(options)
+            .arg(here.join("tests/api/openfeature").join(script))
             .arg(format!("http://{}", server.address))
-            .env("NO_PROXY", "127.0.0.1")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
-        Self { child, input, output }
+        Some(Self { child, input, output })
     }
 
     /// Sends a line and waits for the line that answers it.
@@ -88,19 +80,14 @@ impl Drop for Sdk {
     }
 }
 
-fn tools() -> PathBuf {
-    let chosen = std::env::var_os("EXPERIMENTLY_TOOLS").map(PathBuf::from);
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
-    chosen.unwrap_or_else(|| home().join(".cache/experimently/tools"))
-}
-
 #[expect(
     clippy::print_stderr,
     reason = "whoever runs the tests should know what was not tested"
 )]
-fn skip(package: &str) -> Option<Sdk> {
-    eprintln!("{package} is not installed, so nothing was tested; tests/emulators/setup.sh installs it");
-    None
+fn skip(language: &str) {
+    eprintln!(
+        "the SDK for {language} is not installed, so nothing was tested; tests/emulators/setup.sh installs it"
+    );
 }
 
 fn flag(key: &str, kind: &str, on: &Value, off: &Value) -> Value {
