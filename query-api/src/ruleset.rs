@@ -146,6 +146,11 @@ impl RulesetHandle {
         self.current.load()
     }
 
+    /// The ruleset as it is now, for longer than a moment.
+    pub fn load_full(&self) -> Arc<Ruleset> {
+        self.current.load_full()
+    }
+
     /// The definitions of the ruleset as SDKs get them.
     pub fn published(&self) -> Arc<Published> {
         self.published.load_full()

@@ -71,7 +71,7 @@ pub async fn assign(
     if decision.error == Some(EvaluationError::FlagNotFound) {
         return Err(Problem::not_found("experiment", experiment.as_str()));
     }
-    metrics::count_evaluation(decision.reason.as_str());
+    metrics::count_evaluation(decision.reason);
     let tracked = match request.track {
         true => track(&state, &request.user_id, &decision).await,
         false => None,

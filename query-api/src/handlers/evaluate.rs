@@ -145,7 +145,7 @@ pub async fn evaluate(
     if decision.error == Some(EvaluationError::FlagNotFound) {
         return Err(Problem::not_found("feature flag", flag.as_str()));
     }
-    metrics::count_evaluation(decision.reason.as_str());
+    metrics::count_evaluation(decision.reason);
     let tracked = match request.track {
         true => track(&state, &request.user_id, &decision).await,
         false => None,
@@ -167,7 +167,7 @@ pub fn serving(state: &ApiState) -> ApiResult<(Arc<Ruleset>, bool)> {
         Freshness::Current => false,
         Freshness::Stale => true,
     };
-    Ok((Arc::clone(&state.ruleset.load()), is_stale))
+    Ok((state.ruleset.load_full(), is_stale))
 }
 
 /// Logs the exposure of a decision: whether it is durable, or nothing when nothing is measured.

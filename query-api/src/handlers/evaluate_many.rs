@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use super::evaluate::{EvaluateRequest, Evaluation, exposure_of, log_exposures, serving};
 use crate::extract::{RawBody, is_json, not_json, parse_json};
-use crate::metrics;
+use crate::metrics::EvaluationCounts;
 use crate::problem::{ApiResult, Code, Problem};
 use crate::state::ApiState;
 
@@ -177,6 +177,7 @@ impl Run {
         let ruleset = Arc::clone(&self.ruleset);
         let mut decided = Vec::with_capacity(PIECE_EVALUATIONS);
         let mut exposures = Vec::new();
+        let counts = EvaluationCounts::default();
         let (mut user, mut flag) = (self.user, self.flag);
         // At least one round a user, so that users without flags get their lines and the loop comes to an end.
         for _ in 0..PIECE_EVALUATIONS {
@@ -186,7 +187,7 @@ impl Run {
             let context = request.context(&self.state);
             if let Some(key) = self.flags.get(flag) {
                 let decision = ruleset.evaluate(key, &context);
-                metrics::count_evaluation(decision.reason.as_str());
+                counts.add(decision.reason);
                 let exposure = exposure_of(&request.user_id, &decision).filter(|_| request.track);
                 exposures.extend(exposure);
                 decided.push((user, flag, Some((decision, exposure.is_some()))));
@@ -198,6 +199,7 @@ impl Run {
                 (user, flag) = (user + 1, 0);
             }
         }
+        drop(counts);
         let durable = exposures.is_empty() || log_exposures(&self.state, &exposures).await;
         let mut piece = Vec::with_capacity(PIECE_EVALUATIONS * 256);
         for (user, flag, decided) in decided {

@@ -3,6 +3,8 @@
 //! Bodies and codes are the protocol's, not problems. What its published clients stumble over is kept to: a success always has
 //! a variant, a standard reason and an explicit value; an error always has its details; keys may hold `/`, encoded or not.
 
+mod tag;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,10 +15,9 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use domain::rules::{Context, Decision, EvaluationError, Ruleset};
 use domain::{FlagKey, UnitId, VariantKey};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::evaluate::{ABSENT_RETRY_SECONDS, serving};
 use crate::extract::{RawBody, is_json, not_json, parse_json};
@@ -28,6 +29,10 @@ use crate::state::ApiState;
 const STREAM_PATH: &str = "/ofrep/v1/stream";
 /// For how long a hidden page keeps its stream: the protocol's own default.
 const INACTIVITY_SECONDS: u32 = 120;
+/// About as much as a bulk answer without flags takes, and as each flag adds: room that is made at once.
+const BULK_BYTES: usize = 256;
+/// See [`BULK_BYTES`].
+const ENTRY_BYTES: usize = 192;
 /// The reason of every decision that follows a ruleset of which nobody knows whether it is the newest.
 const STALE: &str = "STALE";
 
@@ -101,7 +106,7 @@ pub struct Failure<'k> {
 pub struct Bulk<'r> {
     /// A value or an error for each flag.
     #[schema(value_type = Vec<Object>)]
-    flags: Vec<Entry<'r>>,
+    flags: Flags<'r>,
     /// About the whole.
     metadata: BulkMetadata,
     /// Where changes are told.
@@ -212,7 +217,7 @@ pub async fn evaluate(
         Err(problem) => return Refused::from(problem).response(Some(&key)),
     };
     let decision = ruleset.evaluate(&key, &whom.context(&state));
-    metrics::count_evaluation(decision.reason.as_str());
+    metrics::count_evaluation(decision.reason);
     match entry(&key, decision, is_stale) {
         Entry::Success(success) => Json(success).into_response(),
         Entry::Failure(failure) => {
@@ -253,10 +258,10 @@ pub async fn evaluate_all(State(state): State<Arc<ApiState>>, request: Request) 
         Err(problem) => return Refused::from(problem).response(None),
     };
     let body = bulk(&ruleset, &whom.context(&state), is_stale);
-    let tag = etag(&body, ruleset.version(), &whom);
+    let tag = tag::of(&body, ruleset.version(), &whom.attributes);
     // What the client was told of is not here yet, or gone already: it gets what there is, never "nothing has changed".
     let is_other_config = announced.is_some_and(|announced| announced != config_etag(ruleset.version()));
-    let is_known = known.is_some_and(|known| names(&known, &tag));
+    let is_known = known.is_some_and(|known| tag::is_named_by(&known, &tag));
     let Ok(tag) = HeaderValue::from_str(&tag) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
@@ -370,15 +375,12 @@ fn failure(key: &str, error: Option<EvaluationError>) -> Failure<'_> {
 
 /// The body of a bulk answer.
 fn bulk(ruleset: &Ruleset, context: &Context<'_>, is_stale: bool) -> Vec<u8> {
-    let served = ruleset.flag_keys().map(FlagKey::as_str);
-    let broken = ruleset.broken_flag_keys();
-    let evaluate = |key| {
-        let decision = ruleset.evaluate(key, context);
-        metrics::count_evaluation(decision.reason.as_str());
-        entry(key, decision, is_stale)
-    };
     let answer = Bulk {
-        flags: served.chain(broken).map(evaluate).collect(),
+        flags: Flags {
+            ruleset,
+            context,
+            is_stale,
+        },
         metadata: BulkMetadata {
             ruleset_version: ruleset.version(),
             stale: is_stale,
@@ -391,91 +393,29 @@ fn bulk(ruleset: &Ruleset, context: &Context<'_>, is_stale: bool) -> Vec<u8> {
             inactivity_delay_sec: INACTIVITY_SECONDS,
         }],
     };
-    serde_json::to_vec(&answer).unwrap_or_default()
+    let mut body = Vec::with_capacity(BULK_BYTES + ruleset.flag_keys().count() * ENTRY_BYTES);
+    let written = serde_json::to_writer(&mut body, &answer);
+    debug_assert!(written.is_ok(), "JSON can be written to memory");
+    body
 }
 
-/// A tag of the answer, the version and the context. The answer alone would do; with the others, no client has to think
-/// about what the answer covers, and time-dependent rules are covered too.
-fn etag(body: &[u8], version: u64, whom: &Whom) -> String {
-    let mut hasher = Xxh3::new();
-    hasher.update(&version.to_le_bytes());
-    hash_object(&mut hasher, &whom.attributes);
-    hasher.update(body);
-    format!("\"{:032x}\"", hasher.digest128())
+/// All flags of a ruleset for a context, evaluated while they are written.
+#[derive(Debug)]
+struct Flags<'r> {
+    ruleset: &'r Ruleset,
+    context: &'r Context<'r>,
+    is_stale: bool,
 }
 
-/// Feeds a value to a hash such that the order of members does not matter.
-fn hash_value(hasher: &mut Xxh3, value: &Value) {
-    match value {
-        Value::Object(members) => hash_object(hasher, members),
-        Value::Array(items) => {
-            hash_text(hasher, b'[', "");
-            items.iter().for_each(|item| hash_value(hasher, item));
-            hash_text(hasher, b']', "");
-        }
-        Value::String(text) => hash_text(hasher, b's', text),
-        Value::Number(number) => hash_text(hasher, b'n', &number.to_string()),
-        Value::Bool(truth) => hash_text(hasher, b'b', if *truth { "1" } else { "0" }),
-        Value::Null => hash_text(hasher, b'0', ""),
-    }
-}
-
-fn hash_object(hasher: &mut Xxh3, members: &Map<String, Value>) {
-    let mut sorted: Vec<_> = members.iter().collect();
-    sorted.sort_unstable_by_key(|(name, _)| *name);
-    hash_text(hasher, b'{', "");
-    for (name, value) in sorted {
-        hash_text(hasher, b'k', name);
-        hash_value(hasher, value);
-    }
-    hash_text(hasher, b'}', "");
-}
-
-fn hash_text(hasher: &mut Xxh3, kind: u8, text: &str) {
-    hasher.update(&[kind]);
-    hasher.update(&(text.len() as u64).to_le_bytes());
-    hasher.update(text.as_bytes());
-}
-
-fn names(header: &HeaderValue, tag: &str) -> bool {
-    let listed = header.to_str().unwrap_or("").split(',');
-    listed
-        .map(|one| one.trim().trim_start_matches("W/"))
-        .any(|one| one == tag)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn tag(context: &Value, version: u64) -> String {
-        let whom = Whom {
-            targeting_key: None,
-            attributes: context.as_object().unwrap().clone(),
-        };
-        etag(b"{}", version, &whom)
-    }
-
-    #[test]
-    fn a_tag_covers_the_version_and_every_part_of_the_context() {
-        // What must never change: a client with another context never hears that nothing has changed.
-        let context = json!({"targetingKey": "u", "plan": "free", "tags": ["a", "b"], "n": 1});
-        let same: Value =
-            serde_json::from_str(r#"{"n":1,"tags":["a","b"],"plan":"free","targetingKey":"u"}"#).unwrap();
-        assert_eq!(tag(&context, 1), tag(&same, 1));
-        let others = [
-            json!({"targetingKey": "u", "plan": "premium", "tags": ["a", "b"], "n": 1}),
-            json!({"targetingKey": "w", "plan": "free", "tags": ["a", "b"], "n": 1}),
-            json!({"targetingKey": "u", "plan": "free", "tags": ["b", "a"], "n": 1}),
-            json!({"targetingKey": "u", "plan": "free", "tags": ["ab"], "n": 1}),
-            json!({"targetingKey": "u", "plan": "free", "tags": ["a", "b"], "n": "1"}),
-            json!({"targetingKey": "u", "plan": "free", "tags": ["a", "b"]}),
-            json!({}),
-        ];
-        for other in &others {
-            assert_ne!(tag(&context, 1), tag(other, 1), "{other}");
-        }
-        assert_ne!(tag(&context, 1), tag(&context, 2));
+impl Serialize for Flags<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let counts = metrics::EvaluationCounts::default();
+        let served = self.ruleset.flag_keys().map(FlagKey::as_str);
+        let broken = self.ruleset.broken_flag_keys();
+        serializer.collect_seq(served.chain(broken).map(|key| {
+            let decision = self.ruleset.evaluate(key, self.context);
+            counts.add(decision.reason);
+            entry(key, decision, self.is_stale)
+        }))
     }
 }
