@@ -124,26 +124,21 @@ async fn many_users_are_tracked_before_their_lines_are_sent() {
 async fn a_log_that_is_full_does_not_stop_decisions() {
     // What must never change: an evaluation fails for nothing but its own reasons, and says what was not written.
     let server = server().await;
-    let filler = format!(
-        r#"{{"event_id":"1","type":"track","ts":"2026-01-31T11:00:00Z","user_id":"u","event":"e","properties":{{"text":"{}"}}}}"#,
-        "x".repeat(15_000)
-    );
-    let batch = vec![filler; 60].join("\n");
-    loop {
+    // Ever smaller batches, until not even the smallest event fits.
+    let event = |bytes: usize| {
+        let text = "x".repeat(bytes);
+        format!(
+            r#"{{"event_id":"1","type":"track","ts":"2026-01-31T11:00:00Z","user_id":"u","event":"e","properties":{{"t":"{text}"}}}}"#
+        )
+    };
+    let mut bytes = 512 * 1024;
+    while bytes > 0 {
+        let batch = vec![event(bytes.min(15_000)); (bytes / 15_000).max(1)].join("\n");
         let request = server
             .request("POST", "/api/v1/events")
             .header("content-type", "application/x-ndjson");
-        if server.send(request.body(batch.clone())).await.status == 429 {
-            break;
-        }
-    }
-    let one = r#"{"event_id":"1","type":"track","ts":"2026-01-31T11:00:00Z","user_id":"u","event":"e"}"#;
-    loop {
-        let request = server
-            .request("POST", "/api/v1/events")
-            .header("content-type", "application/x-ndjson");
-        if server.send(request.body(one)).await.status == 429 {
-            break;
+        if server.send(request.body(batch)).await.status == 429 {
+            bytes /= 2;
         }
     }
     let user = json!({"user_id": "u1", "track": true});
