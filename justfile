@@ -30,7 +30,7 @@ gen:
 
 # Runs the benchmarks of one area, or all, against the saved baseline.
 bench AREA='':
-    cargo bench --package benches {{ AREA }}
+    cargo bench --package domain --package benches --benches {{ AREA }}
 
 # Everything that a change must pass.
 ci:

@@ -177,6 +177,27 @@ impl Store {
         })
     }
 
+    /// A store on a file that cannot be opened now: every call fails until it can. The schema is as it was: whoever mends
+    /// the file, or waits for it, calls [`Self::open`] once more.
+    pub fn open_when_used(path: &Path) -> Self {
+        let (changes, _) = watch::channel(0);
+        let shared = Shared {
+            writer: connection::writer_when_used(path),
+            readers: connection::readers_when_used(path),
+            changes,
+            queued: Notify::new(),
+            known: std::sync::Mutex::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// Whether a connection was ever made.
+    pub fn is_open(&self) -> bool {
+        self.shared.writer.size() > 0
+    }
+
     /// Closes all connections; what was written is then in the main file. Clones fail from now on.
     pub async fn close(&self) {
         self.shared.readers.close().await;

@@ -22,10 +22,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for ApiJson<T> {
 
     async fn from_request(request: Request, state: &S) -> ApiResult<Self> {
         if !is_json(request.headers()) {
-            return Err(Problem::new(
-                Code::UnsupportedMediaType,
-                "the body must be JSON, with the header content-type: application/json",
-            ));
+            return Err(not_json());
         }
         let RawBody(bytes) = RawBody::from_request(request, state).await?;
         parse_json(&bytes).map(Self)
@@ -166,10 +163,19 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
     (!essence.is_empty()).then(|| essence.to_ascii_lowercase())
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
+/// Whether a body says that it is JSON.
+pub fn is_json(headers: &HeaderMap) -> bool {
     media_type(headers).is_some_and(|media| {
         media == "application/json" || media.starts_with("application/") && media.ends_with("+json")
     })
+}
+
+/// What a body is answered with that is to be JSON and does not say so.
+pub fn not_json() -> Problem {
+    Problem::new(
+        Code::UnsupportedMediaType,
+        "the body must be JSON, with the header content-type: application/json",
+    )
 }
 
 /// The one key in a path, percent-decoded: it may hold `/`.

@@ -12,6 +12,8 @@ use axum::extract::OriginalUri;
 use axum::http::Method;
 use axum::middleware;
 
+mod cors;
+mod exposures;
 pub mod extract;
 pub mod handlers;
 pub mod limits;
@@ -26,9 +28,10 @@ pub mod server;
 pub mod state;
 pub mod wire;
 
+pub use exposures::ExposureLog;
 pub use problem::{ApiResult, Code, Problem};
 pub use results::{Counters, ResultsSource, ResultsView, WatchedResults};
-pub use ruleset::RulesetHandle;
+pub use ruleset::{Freshness, RulesetHandle};
 pub use server::{ServerLimits, serve, serve_with_limits};
 pub use state::{ApiState, HealthCheck, HealthSource, HealthStatus, HostPolicy};
 

@@ -2,7 +2,8 @@
 //! and the same shape of errors on the way out.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -12,8 +13,10 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
+use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use crate::cors;
 use crate::metrics;
 use crate::problem::{Code, PROBLEM_JSON, Problem};
 use crate::state::{ApiState, HostPolicy};
@@ -27,6 +30,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest body of one evaluation.
 pub const EVALUATE_BODY_MAX_BYTES: usize = 64 * 1024;
+/// The largest body of evaluations for many users: ten thousand with a context of 800 bytes each.
+pub const EVALUATE_MANY_BODY_MAX_BYTES: usize = 8 * 1024 * 1024;
 /// The largest definition.
 pub const MANAGEMENT_BODY_MAX_BYTES: usize = 1024 * 1024;
 /// The largest batch of events on the wire; what it may open to is the collector's to limit.
@@ -49,12 +54,19 @@ pub async fn envelope(State(state): State<Arc<ApiState>>, mut request: Request, 
     request.extensions_mut().insert(RequestId(id.clone()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let is_open = cors::is_open(request.uri().path());
     let observation = metrics::Observation::start();
     let response = match guard(&state.hosts, request.method(), request.uri(), request.headers()) {
-        Ok(()) => answer(request, next).await,
+        Ok(()) => match cors::preflight(request.method(), request.uri().path()) {
+            Some(permission) => permission,
+            None => answer(request, next).await,
+        },
         Err(problem) => problem.into_response(),
     };
-    let response = finish(response, &id);
+    let mut response = finish(response, &id);
+    if is_open {
+        cors::open(response.headers_mut());
+    }
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     observation.end(&method, route, response.status());
     response
@@ -146,7 +158,17 @@ fn log(problem: &Problem, id: &str) {
 fn request_id(headers: &HeaderMap) -> String {
     let given = headers.get(REQUEST_ID).and_then(|value| value.to_str().ok());
     let given = given.and_then(|text| Uuid::parse_str(text).ok());
-    given.unwrap_or_else(Uuid::new_v4).to_string()
+    given.unwrap_or_else(fresh_id).to_string()
+}
+
+/// An id that no other request has. It is no secret, so it is made from one random number and a count: asking the
+/// system for random bytes takes as long as an evaluation.
+fn fresh_id() -> Uuid {
+    static START: LazyLock<u128> = LazyLock::new(|| Uuid::new_v4().as_u128());
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let mixed = xxh3_128_with_seed(&START.to_le_bytes(), count);
+    Builder::from_random_bytes(mixed.to_le_bytes()).into_uuid()
 }
 
 /// Refuses what only a browser on another site's page would send.
@@ -161,7 +183,7 @@ fn guard(hosts: &HostPolicy, method: &Method, uri: &Uri, headers: &HeaderMap) ->
             "this server answers for localhost and 127.0.0.1 only",
         ));
     }
-    if method.is_safe() {
+    if method.is_safe() || cors::is_open(uri.path()) {
         return Ok(());
     }
     let fetch_site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);

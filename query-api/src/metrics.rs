@@ -10,10 +10,16 @@
 //! | `exp_results_epoch` | | the last commit whose results are served |
 //! | `exp_ruleset_version` | | the version of the ruleset that evaluations use |
 
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use axum::http::{Method, StatusCode};
+use domain::rules::Reason;
+use metrics::{Counter, Histogram};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::results::Counters;
 
@@ -29,14 +35,34 @@ impl Observation {
 
     /// Records the request under its route, never under its path: paths hold keys.
     pub fn end(self, method: &Method, route: &str, status: StatusCode) {
-        metrics::histogram!(
-            "http_server_request_duration_seconds",
-            "http_request_method" => method_label(method),
-            "http_route" => route.to_owned(),
-            "http_response_status_code" => status.as_u16().to_string(),
-        )
-        .record(self.0.elapsed().as_secs_f64());
+        let method = method_label(method);
+        let mut hasher = Xxh3::new();
+        hasher.update(method.as_bytes());
+        hasher.update(&status.as_u16().to_le_bytes());
+        hasher.update(route.as_bytes());
+        let seconds = self.0.elapsed().as_secs_f64();
+        DURATIONS.with_borrow_mut(|durations| {
+            let duration = durations
+                .entry(hasher.digest())
+                .or_insert_with(|| duration_of(method, route, status));
+            duration.record(seconds);
+        });
     }
+}
+
+thread_local! {
+    /// The histograms by their labels: to ask the recorder for one costs more than an evaluation. There are as many as
+    /// routes, methods and statuses go together, so it stays small.
+    static DURATIONS: RefCell<HashMap<u64, Histogram>> = RefCell::default();
+}
+
+fn duration_of(method: &'static str, route: &str, status: StatusCode) -> Histogram {
+    metrics::histogram!(
+        "http_server_request_duration_seconds",
+        "http_request_method" => method,
+        "http_route" => route.to_owned(),
+        "http_response_status_code" => status.as_u16().to_string(),
+    )
 }
 
 /// Methods are labels only while they are few: a client can invent any.
@@ -53,9 +79,50 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
+/// Every reason, in the order in which they are counted.
+const REASONS: [Reason; 8] = [
+    Reason::Static,
+    Reason::TargetingMatch,
+    Reason::Split,
+    Reason::Disabled,
+    Reason::Default,
+    Reason::Cached,
+    Reason::Stale,
+    Reason::Error,
+];
+
+/// The counters of evaluations, by reason: to ask the recorder for one costs more than an evaluation.
+static EVALUATIONS: LazyLock<[Counter; REASONS.len()]> = LazyLock::new(|| {
+    REASONS.map(|reason| metrics::counter!("exp_evaluations_total", "reason" => reason.as_str()))
+});
+
+/// Counts the evaluations of one request, and adds them to those of the process at its end.
+#[derive(Debug, Default)]
+pub struct EvaluationCounts([Cell<u64>; REASONS.len()]);
+
+impl EvaluationCounts {
+    /// Counts one evaluation.
+    pub fn add(&self, reason: Reason) {
+        let place = REASONS.iter().position(|known| *known == reason);
+        if let Some(count) = place.and_then(|place| self.0.get(place)) {
+            count.set(count.get() + 1);
+        }
+    }
+}
+
+impl Drop for EvaluationCounts {
+    fn drop(&mut self) {
+        for (counter, count) in EVALUATIONS.iter().zip(&self.0) {
+            if count.get() > 0 {
+                counter.increment(count.get());
+            }
+        }
+    }
+}
+
 /// Counts one evaluation.
-pub fn count_evaluation(reason: &str) {
-    metrics::counter!("exp_evaluations_total", "reason" => reason.to_owned()).increment(1);
+pub fn count_evaluation(reason: Reason) {
+    EvaluationCounts::default().add(reason);
 }
 
 /// Counts an event stream while it lives.

@@ -65,6 +65,7 @@ fn tags() -> Value {
         {"name": "metrics", "description": "What is measured."},
         {"name": "results", "description": "What came out, and whether it can be trusted."},
         {"name": "feature-flags", "description": "Who gets what."},
+        {"name": "ofrep", "description": "The same for every OpenFeature SDK: OpenFeature Remote Evaluation Protocol 0.3."},
         {"name": "safety", "description": "Guardrails and rollbacks."},
         {"name": "webhooks", "description": "Who is told."},
         {"name": "audit", "description": "Who changed what, when and why."},
@@ -128,6 +129,15 @@ fn is_document(route: &RouteFacts) -> bool {
     collections.contains(&collection) && (route.has_key || route.method == Method::POST)
 }
 
+/// Whether the route writes to the store, with an audit record.
+fn leaves_a_record(route: &RouteFacts) -> bool {
+    let writes = !route.method.is_safe() && route.problems.contains(&Code::Unavailable);
+    let reads = [":evaluate", ":read"]
+        .iter()
+        .any(|end| route.permission.ends_with(end));
+    writes && !reads && route.path != "/api/v1/events"
+}
+
 fn common_parameters(route: &RouteFacts) -> Vec<Value> {
     let mut parameters = Vec::new();
     let text = |name: &str, place: &str, required: bool, description: &str, example: &str| {
@@ -163,10 +173,7 @@ fn common_parameters(route: &RouteFacts) -> Vec<Value> {
             "8e03978e-40d5-43dd-bc93-6894a57f9324",
         ));
     }
-    if !route.method.is_safe()
-        && route.problems.contains(&Code::Unavailable)
-        && route.path != "/api/v1/events"
-    {
+    if leaves_a_record(route) {
         let what = "Why, for the audit record.";
         parameters.push(text(
             "X-Change-Reason",
@@ -197,7 +204,7 @@ fn problem_responses(route: &RouteFacts) -> BTreeMap<String, Value> {
     if !route.method.is_safe() {
         codes.push(Code::CrossSite);
     }
-    if !route.method.is_safe() && route.problems.contains(&Code::Unavailable) {
+    if leaves_a_record(route) || route.path == "/api/v1/events" {
         codes.push(Code::InvalidHeader);
     }
     let mut by_status: BTreeMap<String, Vec<Code>> = BTreeMap::new();

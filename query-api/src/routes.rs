@@ -16,11 +16,12 @@ use utoipa_axum::routes;
 
 use crate::extract::BodyLimit;
 use crate::handlers::{
-    audit, docs, evaluate, events, experiments, flags, guardrails, health, metrics, results, safety,
-    statistics, stream, webhooks,
+    assign, audit, docs, evaluate, evaluate_many, events, experiments, explain, flags, guardrails, health,
+    metrics, ofrep, results, ruleset, safety, statistics, stream, webhooks,
 };
 use crate::limits::{
-    EVALUATE_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, MANAGEMENT_BODY_MAX_BYTES, STATISTICS_BODY_MAX_BYTES,
+    EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, MANAGEMENT_BODY_MAX_BYTES,
+    STATISTICS_BODY_MAX_BYTES,
 };
 use crate::problem::Code;
 use crate::state::ApiState;
@@ -31,6 +32,8 @@ pub struct Route {
     pub method: Method,
     /// The path, with `{key}` where a key stands.
     pub path: &'static str,
+    /// The path as the router reads it, where it is another: keys that hold `/` and are not percent-encoded.
+    pub pattern: &'static str,
     /// What a caller must be allowed; `public` is everybody.
     pub permission: &'static str,
     /// The largest body in bytes; 0 where none is taken.
@@ -58,6 +61,10 @@ pub fn table() -> Vec<Route> {
         delete("/api/v1/experiments/{key}", "experiments:write", routes!(experiments::delete)).versioned(),
         get("/api/v1/experiments/{key}/results", "results:read", routes!(results::results)).stored().may(&[Code::InvalidQuery]),
 
+        post("/api/v1/experiments/{key}/assign", "flags:evaluate", routes!(assign::assign), EVALUATE_BODY_MAX_BYTES).serving(),
+        get("/api/v1/experiments/{key}/explain", "experiments:read", routes!(explain::experiment)).serving().may(&[Code::InvalidQuery]),
+        post("/api/v1/experiments/{key}/explain", "experiments:read", routes!(explain::experiment_for), EVALUATE_BODY_MAX_BYTES).serving(),
+
         get("/api/v1/metrics", "metrics:read", routes!(metrics::list)).listing(),
         post("/api/v1/metrics", "metrics:write", routes!(metrics::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
         get("/api/v1/metrics/{key}", "metrics:read", routes!(metrics::get)).stored(),
@@ -71,7 +78,16 @@ pub fn table() -> Vec<Route> {
         put("/api/v1/feature-flags/{key}", "flags:write", routes!(flags::replace)).versioned(),
         patch("/api/v1/feature-flags/{key}", "flags:write", routes!(flags::patch)).versioned(),
         delete("/api/v1/feature-flags/{key}", "flags:write", routes!(flags::delete)).versioned(),
-        post("/api/v1/feature-flags/{key}/evaluate", "flags:evaluate", routes!(evaluate::evaluate), EVALUATE_BODY_MAX_BYTES),
+        post("/api/v1/feature-flags/{key}/evaluate", "flags:evaluate", routes!(evaluate::evaluate), EVALUATE_BODY_MAX_BYTES).serving(),
+        post("/api/v1/feature-flags/evaluate", "flags:evaluate", routes!(evaluate_many::evaluate_many), EVALUATE_MANY_BODY_MAX_BYTES).serving(),
+        get("/api/v1/feature-flags/{key}/explain", "flags:read", routes!(explain::flag)).serving().may(&[Code::InvalidQuery]),
+        post("/api/v1/feature-flags/{key}/explain", "flags:read", routes!(explain::flag_for), EVALUATE_BODY_MAX_BYTES).serving(),
+        get("/api/v1/ruleset", "flags:read", routes!(ruleset::ruleset)).serving(),
+
+        post("/ofrep/v1/evaluate/flags/{key}", "flags:evaluate", routes!(ofrep::evaluate), EVALUATE_BODY_MAX_BYTES)
+            .matching("/ofrep/v1/evaluate/flags/{*key}"),
+        post("/ofrep/v1/evaluate/flags", "flags:evaluate", routes!(ofrep::evaluate_all), EVALUATE_BODY_MAX_BYTES),
+        get("/ofrep/v1/stream", "flags:evaluate", routes!(stream::ofrep_stream)),
 
         get("/api/v1/guardrails", "safety:read", routes!(guardrails::list)).listing(),
         post("/api/v1/guardrails", "safety:write", routes!(guardrails::create), MANAGEMENT_BODY_MAX_BYTES)
@@ -112,6 +128,7 @@ fn row(method: Method, path: &'static str, permission: &'static str, handler: Ha
     Route {
         method,
         path,
+        pattern: path,
         permission,
         body_max_bytes: 0,
         problems: Vec::new(),
@@ -150,6 +167,17 @@ impl Route {
     fn may(mut self, problems: &[Code]) -> Self {
         self.problems.extend(problems);
         self
+    }
+
+    /// Matches another pattern than its path.
+    fn matching(mut self, pattern: &'static str) -> Self {
+        self.pattern = pattern;
+        self
+    }
+
+    /// Needs a ruleset, which every server has but one that has just been started for the first time.
+    fn serving(self) -> Self {
+        self.may(&[Code::Unavailable])
     }
 
     /// Needs the store.
@@ -244,7 +272,7 @@ pub fn assemble(table: Vec<Route>) -> Parts {
         };
         let (schemas, paths, service): (_, _, MethodRouter<Arc<ApiState>>) = route.handler;
         router = router.route(
-            route.path,
+            route.pattern,
             service.layer(Extension(BodyLimit(route.body_max_bytes))),
         );
         documented.push(Documented {

@@ -9,6 +9,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
+use crate::exposures::ExposureLog;
 use crate::results::ResultsSource;
 use crate::ruleset::RulesetHandle;
 
@@ -23,6 +24,8 @@ pub struct ApiState {
     pub collector: Collector,
     /// What evaluations use.
     pub ruleset: Arc<RulesetHandle>,
+    /// The exposures that the server logs for its callers.
+    pub exposures: ExposureLog,
     /// What results are read from.
     pub results: Arc<dyn ResultsSource>,
     /// The clock.

@@ -5,16 +5,16 @@ mod observer;
 mod supervisor;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use control::{Clock, RollbackRecord, Store, WebhookWorker};
 use domain::Timestamp;
-use domain::rules::Ruleset;
 use ingest::{Collector, CollectorSettings, EmbeddedLog, FolderLock, LogSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use pipeline::lake::Root;
-use query_api::{ApiState, HostPolicy, ResultsView, RulesetHandle, WatchedResults};
+use query_api::{ApiState, ExposureLog, Freshness, HostPolicy, ResultsView, RulesetHandle, WatchedResults};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -30,6 +30,10 @@ use crate::settings::PlatformSettings;
 const ROLLBACK_QUEUE: usize = 64;
 /// How often the metrics recorder tidies its histograms.
 const METRICS_UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
+/// The definitions, in the data folder.
+const STORE_FILE: &str = "control.db";
+/// How often a store is tried that could not be opened: whoever mends it sees the effect.
+const STORE_RETRY_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 /// How often the log is asked whether it holds anything.
 const CAUGHT_UP_POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
@@ -101,11 +105,11 @@ impl Platform {
         };
         let (log, _) = EmbeddedLog::open(&settings.data.join("log"), log_settings)
             .context("cannot open the embedded log")?;
-        let store = Store::open(&settings.data.join("control.db"))
-            .await
-            .context("cannot open the definitions")?;
-        let ruleset = Arc::new(RulesetHandle::new(Ruleset::default()));
-        ruleset.refresh(&store).await.context("cannot read the flags")?;
+        let clock = Arc::clone(&now);
+        let kept = settings.data.join("ruleset.kept");
+        let ruleset = Arc::new(RulesetHandle::kept_in(&kept, Arc::new(move || clock())));
+        let store = open_store(&settings.data.join(STORE_FILE), &ruleset).await?;
+        ruleset.refresh_logged(&store).await;
         let (views, view) = watch::channel(Arc::new(no_results()));
         let (rollbacks, _) = broadcast::channel(ROLLBACK_QUEUE);
         let mut platform = Self {
@@ -170,7 +174,9 @@ impl Platform {
         log: EmbeddedLog,
         views: watch::Sender<Arc<ResultsView>>,
     ) -> anyhow::Result<EngineHealth> {
-        let (watches_in, watches) = watch::channel(supervisor::watched(&self.store).await?);
+        // Guardrails that cannot be read now are read by the task that follows them.
+        let watched = supervisor::watched(&self.store).await;
+        let (watches_in, watches) = watch::channel(watched.unwrap_or_default());
         let follow = supervisor::follow_watches(self.store.clone(), watches_in, self.helpers.stop.clone());
         self.helpers.tasks.push(tokio::spawn(follow));
         let health = EngineHealth::new((self.now)());
@@ -229,6 +235,10 @@ impl Platform {
                 }
             }
         };
+        let reopening = open_again(settings.data.join(STORE_FILE), stop.clone());
+        if !self.store.is_open() {
+            self.helpers.tasks.push(tokio::spawn(reopening));
+        }
         self.helpers
             .tasks
             .extend([tokio::spawn(ruleset), tokio::spawn(worker), tokio::spawn(upkeep)]);
@@ -250,6 +260,7 @@ impl Platform {
             store: self.store.clone(),
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
+            exposures: ExposureLog::default(),
             results: Arc::new(WatchedResults(self.views.clone())),
             clock: self.clock(),
             health,
@@ -257,6 +268,38 @@ impl Platform {
             hosts: HostPolicy::Local,
             webhooks: settings.webhooks,
             shutdown: self.stop.clone(),
+        }
+    }
+}
+
+/// The store; or, when it cannot be opened and a ruleset was kept, one that will work as soon as it can.
+async fn open_store(path: &Path, ruleset: &RulesetHandle) -> anyhow::Result<Store> {
+    match Store::open(path).await {
+        Ok(store) => Ok(store),
+        Err(error) if ruleset.freshness() == Freshness::Absent => {
+            Err(error).context("cannot open the definitions")
+        }
+        Err(error) => {
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::error!(
+                error,
+                "the definitions cannot be opened; the ruleset that was kept is served"
+            );
+            Ok(Store::open_when_used(path))
+        }
+    }
+}
+
+/// Tries to open a store that could not be opened, which brings its schema up to date, until it works.
+async fn open_again(path: PathBuf, stop: CancellationToken) {
+    while tokio::time::timeout(STORE_RETRY_WAIT, stop.cancelled())
+        .await
+        .is_err()
+    {
+        if let Ok(store) = Store::open(&path).await {
+            store.close().await;
+            tracing::info!("the definitions can be opened again");
+            return;
         }
     }
 }

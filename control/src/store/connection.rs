@@ -51,6 +51,22 @@ pub(super) async fn open_readers(path: &Path) -> Result<SqlitePool, ControlError
         .map_err(|source| unusable(path, source))
 }
 
+/// The connection that writes, made when it is used; the file and its schema are not touched before.
+pub(super) fn writer_when_used(path: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options(path).create_if_missing(false))
+}
+
+/// The connections that read, made when they are used.
+pub(super) fn readers_when_used(path: &Path) -> SqlitePool {
+    SqlitePoolOptions::new()
+        .max_connections(READERS)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_lazy_with(options(path).create_if_missing(false).pragma("query_only", "ON"))
+}
+
 fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)

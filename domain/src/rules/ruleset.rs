@@ -45,6 +45,15 @@ impl Ruleset {
             .map(|experiment| &experiment.key)
     }
 
+    /// The keys of the flags whose definitions are in error, in ascending order.
+    pub fn broken_flag_keys(&self) -> Vec<&str> {
+        let broken = |position: &usize| self.flag(*position).is_none();
+        let found = self.flag_index.iter().filter(|(_, position)| broken(position));
+        let mut keys: Vec<&str> = found.map(|(key, _)| &**key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// Whether the ruleset has a flag under the key, be it in error.
     pub fn has_flag(&self, key: &str) -> bool {
         self.flag_index.contains_key(key)

@@ -292,9 +292,9 @@ async fn check_compiles<D: Definition>(state: &ApiState, definition: &D) -> ApiR
     }))
 }
 
-/// Makes a change of flags visible to evaluations before the writer is answered, so that writers read what they wrote.
+/// Makes a change of flags and experiments visible to evaluations before the writer is answered, so that writers read what they wrote.
 async fn changed<D: Definition>(state: &ApiState) {
-    if D::KIND == <FlagDefinition as Definition>::KIND {
+    if [ObjectKind::Flag, ObjectKind::Experiment].contains(&D::KIND) {
         state.ruleset.refresh_logged(&state.store).await;
     }
 }

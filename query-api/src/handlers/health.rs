@@ -9,17 +9,33 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::evaluate::ABSENT_RETRY_SECONDS;
 use crate::metrics;
 use crate::problem::{ApiResult, Problem};
 use crate::results::Counters;
+use crate::ruleset::Freshness;
 use crate::state::{ApiState, HealthCheck, HealthStatus};
 
 /// A short answer for machines.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Alive {
-    /// `alive` or `ready`.
+    /// `alive`; `ready`; or `degraded`: ready, with a ruleset of which the store does not say whether it is the newest.
     #[schema(example = "ready")]
     pub status: &'static str,
+}
+
+/// How the ruleset that evaluations use stands to the store.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RulesetHealth {
+    /// `current`; `stale`: the store did not answer when it was asked last; `absent`: there is none yet.
+    #[schema(example = "current")]
+    pub state: &'static str,
+    /// Its version.
+    #[schema(example = 12)]
+    pub version: u64,
+    /// How long ago the store last said that it is the newest, in seconds.
+    #[schema(example = 3)]
+    pub age_seconds: Option<u64>,
 }
 
 /// How the whole is.
@@ -33,6 +49,8 @@ pub struct Health {
     /// The version of the ruleset that evaluations use.
     #[schema(example = 12)]
     pub ruleset_version: u64,
+    /// How that ruleset stands to the store.
+    pub ruleset: RulesetHealth,
     /// The last commit whose results are served.
     #[schema(example = 40)]
     pub results_epoch: i64,
@@ -53,14 +71,22 @@ pub async fn livez() -> Json<Alive> {
 
 /// Whether requests may be sent here
 ///
-/// A server that is stopping is not ready. A store that is away does not matter: evaluations go on without it.
+/// A server that is stopping is not ready, nor one that has no ruleset yet. A store that is away does not matter otherwise:
+/// evaluations go on without it, and the answer is `degraded`.
 #[utoipa::path(get, path = "/readyz", tag = "operation", operation_id = "readyz",
     responses((status = 200, body = Alive, description = "Send requests.")))]
 pub async fn readyz(State(state): State<Arc<ApiState>>) -> ApiResult<Json<Alive>> {
     if state.shutdown.is_cancelled() {
         return Err(Problem::unavailable("the server is stopping", 1));
     }
-    Ok(Json(Alive { status: "ready" }))
+    match state.ruleset.freshness() {
+        Freshness::Absent => {
+            let detail = "the flags have not been read yet, and none were kept from before";
+            Err(Problem::unavailable(detail, ABSENT_RETRY_SECONDS))
+        }
+        Freshness::Current => Ok(Json(Alive { status: "ready" })),
+        Freshness::Stale => Ok(Json(Alive { status: "degraded" })),
+    }
 }
 
 /// How each part is
@@ -82,14 +108,20 @@ pub async fn health(State(state): State<Arc<ApiState>>) -> Response {
 }
 
 async fn health_answer(state: &ApiState) -> Response {
-    let mut checks = vec![store_check(state).await];
+    let ruleset = RulesetHealth {
+        state: state.ruleset.freshness().as_str(),
+        version: state.ruleset.version(),
+        age_seconds: state.ruleset.age_seconds(state.clock.now()),
+    };
+    let mut checks = vec![store_check(state).await, ruleset_check(state, &ruleset)];
     checks.extend((state.health)());
     let worst = checks.iter().map(|check| check.status).max();
     let view = state.results.view();
     let health = Health {
         status: worst.unwrap_or(HealthStatus::Healthy),
         version: env!("CARGO_PKG_VERSION"),
-        ruleset_version: state.ruleset.version(),
+        ruleset_version: ruleset.version,
+        ruleset,
         results_epoch: view.epoch,
         counters: view.counters,
         checks,
@@ -110,6 +142,38 @@ async fn store_check(state: &ApiState) -> HealthCheck {
             Err(_) => HealthStatus::Degraded,
         },
         detail: answer.is_err().then(|| "the store does not answer".to_owned()),
+    }
+}
+
+fn ruleset_check(state: &ApiState, ruleset: &RulesetHealth) -> HealthCheck {
+    let (status, detail) = match state.ruleset.freshness() {
+        Freshness::Absent => (
+            HealthStatus::Unhealthy,
+            Some("there is none yet: evaluations are refused until the store answers".to_owned()),
+        ),
+        Freshness::Stale => {
+            let age = ruleset
+                .age_seconds
+                .map_or("unknown".to_owned(), |age| format!("{age} seconds"));
+            let (version, detail) = (ruleset.version, "the store did not answer when it was asked last");
+            (
+                HealthStatus::Degraded,
+                Some(format!("{detail}; version {version} is served, of age {age}")),
+            )
+        }
+        Freshness::Current if state.ruleset.keeping_failed() => (
+            HealthStatus::Degraded,
+            Some(
+                "it could not be kept on disk: a restart without the store would serve an older one"
+                    .to_owned(),
+            ),
+        ),
+        Freshness::Current => (HealthStatus::Healthy, None),
+    };
+    HealthCheck {
+        name: "ruleset".to_owned(),
+        status,
+        detail,
     }
 }
 

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
-use axum::http::HeaderMap;
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
 use domain::Timestamp;
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::ofrep::config_etag;
 use crate::limits::RequestId;
 use crate::metrics::OpenStream;
 use crate::state::ApiState;
@@ -92,23 +93,66 @@ pub async fn stream(
     State(state): State<Arc<ApiState>>,
     Extension(request): Extension<RequestId>,
     headers: HeaderMap,
-) -> impl IntoResponse {
-    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    let seen = seen.map(Seen::parse).unwrap_or_default();
-    let retry = Duration::from_millis(RETRY_MIN_MS + spread(&request.0) % RETRY_SPREAD_MS);
-    let advice = futures::stream::once(async move { Ok::<_, Infallible>(Event::default().retry(retry)) });
-    let ended = state.shutdown.clone().cancelled_owned();
-    let follower = Follower {
-        state,
-        seen,
-        _open: OpenStream::open(),
-    };
-    let changes = futures::stream::unfold(follower, |mut follower| async move {
+) -> Response {
+    let changes = futures::stream::unfold(Follower::new(&state, &headers), |mut follower| async move {
         let event = follower.next().await;
-        Some((Ok(event), follower))
+        Some((event, follower))
     });
+    endless(changes, &state, &request)
+}
+
+/// Follow flag changes, as OpenFeature SDKs in browsers do
+///
+/// Server-sent events in the form of OFREP: `refetchEvaluation` with the `etag` of the configuration, first for the present
+/// state, unless `Last-Event-ID` shows that the client knows it, then after each change. Otherwise as `/api/v1/stream`.
+#[utoipa::path(get, path = "/ofrep/v1/stream", tag = "ofrep", operation_id = "ofrep_stream",
+    params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received.", example = "r12")),
+    responses((status = 200, content_type = "text/event-stream", body = String, description = "Events without end.",
+        example = "retry: 4711\n\nid: r12\ndata: {\"type\":\"refetchEvaluation\",\"etag\":\"r12\"}\n\n")))]
+pub async fn ofrep_stream(
+    State(state): State<Arc<ApiState>>,
+    Extension(request): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Response {
+    let changes = futures::stream::unfold(Follower::new(&state, &headers), |mut follower| async move {
+        let version = follower.next_version().await;
+        let refetch = Refetch {
+            kind: "refetchEvaluation",
+            etag: config_etag(version),
+        };
+        let data = serde_json::to_string(&refetch).unwrap_or_default();
+        // Without a name, so that it is a `message`, which is what the protocol's clients listen to.
+        Some((Event::default().id(follower.seen.id()).data(data), follower))
+    });
+    endless(changes, &state, &request)
+}
+
+/// The data of an event in the form of OFREP.
+#[derive(Debug, Serialize)]
+struct Refetch {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    etag: String,
+}
+
+/// A stream of events that begins with advice on coming back, shows that it is alive, and ends with the server.
+fn endless(
+    changes: impl Stream<Item = Event> + Send + 'static,
+    state: &ApiState,
+    request: &RequestId,
+) -> Response {
+    let retry = Duration::from_millis(RETRY_MIN_MS + spread(&request.0) % RETRY_SPREAD_MS);
+    let advice = futures::stream::once(async move { Event::default().retry(retry) });
+    let ended = state.shutdown.clone().cancelled_owned();
+    let events = advice.chain(changes).map(Ok::<_, Infallible>);
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
-    Sse::new(advice.chain(changes).take_until(ended)).keep_alive(keep_alive)
+    // Proxies that collect answers before they pass them on are asked not to.
+    let unbuffered = [(HeaderName::from_static("x-accel-buffering"), "no")];
+    (
+        unbuffered,
+        Sse::new(events.take_until(ended)).keep_alive(keep_alive),
+    )
+        .into_response()
 }
 
 /// A number that differs between clients: request ids are random.
@@ -123,6 +167,26 @@ struct Follower {
 }
 
 impl Follower {
+    fn new(state: &Arc<ApiState>, headers: &HeaderMap) -> Self {
+        let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+        Self {
+            state: Arc::clone(state),
+            seen: seen.map(Seen::parse).unwrap_or_default(),
+            _open: OpenStream::open(),
+        }
+    }
+
+    /// The next version of the ruleset that the client does not know.
+    async fn next_version(&mut self) -> u64 {
+        let mut versions = self.state.ruleset.versions();
+        let seen = self.seen.ruleset;
+        // The handle lives as long as the state, so its end is not a case.
+        let version = versions.wait_for(|version| seen != Some(*version)).await;
+        let version = version.map_or(0, |version| *version);
+        self.seen.ruleset = Some(version);
+        version
+    }
+
     /// The next thing that the client does not know.
     async fn next(&mut self) -> Event {
         let mut versions = self.state.ruleset.versions();

@@ -38,11 +38,12 @@ fn operation(method: &str, path: &str) -> Option<&'static Value> {
     let paths = DOCUMENT["paths"].as_object()?;
     let fits = |template: &str| {
         let template: Vec<_> = template.split('/').collect();
-        template.len() == segments.len()
-            && template
-                .iter()
-                .zip(&segments)
-                .all(|(part, segment)| part == segment || *part == "{key}")
+        // Keys of OFREP may hold `/` as it is.
+        let is_open_ended = template.starts_with(&["", "ofrep"]) && template.last() == Some(&"{key}");
+        let fits_length =
+            template.len() == segments.len() || is_open_ended && template.len() < segments.len();
+        let mut parts = template.iter().zip(&segments);
+        fits_length && parts.all(|(part, segment)| part == segment || *part == "{key}")
     };
     let (_, item) = paths.iter().find(|(template, _)| fits(template))?;
     item.get(method.to_ascii_lowercase())

@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use control::{Store, WebhookSettings};
-use domain::Timestamp;
 use domain::results::ExperimentSummary;
 use domain::rules::Ruleset;
-use ingest::{Collector, CollectorSettings, EmbeddedLog, LogSettings};
+use domain::{Positions, Timestamp};
+use ingest::sources::log::LogSource;
+use ingest::{Collector, CollectorSettings, EmbeddedLog, LogSettings, Source, SourceEvent};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use query_api::{
-    ApiState, Counters, HealthCheck, HealthStatus, HostPolicy, ResultsView, RulesetHandle, ServerLimits,
-    WatchedResults,
+    ApiState, Counters, ExposureLog, HealthCheck, HealthStatus, HostPolicy, ResultsView, RulesetHandle,
+    ServerLimits, WatchedResults,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -83,6 +84,27 @@ impl Server {
     }
 
     pub async fn start_with(limits: ServerLimits) -> Self {
+        Self::start_parts(limits, RulesetHandle::new(Ruleset::default())).await
+    }
+
+    /// A server whose store does not answer, with a ruleset that is kept in a folder.
+    pub async fn start_without_store(folder: &std::path::Path) -> Self {
+        let server = Self::start_parts(ServerLimits::default(), Self::kept_in(folder)).await;
+        server.store.close().await;
+        server
+    }
+
+    /// A server with a ruleset that is kept in a folder.
+    pub async fn start_keeping(folder: &std::path::Path) -> Self {
+        Self::start_parts(ServerLimits::default(), Self::kept_in(folder)).await
+    }
+
+    fn kept_in(folder: &std::path::Path) -> RulesetHandle {
+        let clock = Arc::new(|| Timestamp::parse(NOW).unwrap());
+        RulesetHandle::kept_in(&folder.join("ruleset.kept"), clock)
+    }
+
+    async fn start_parts(limits: ServerLimits, ruleset: RulesetHandle) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(&folder.path().join("store.sqlite")).await.unwrap();
         // Small, so that a test can fill it.
@@ -105,7 +127,7 @@ impl Server {
             store,
             collector,
             log,
-            ruleset: Arc::new(RulesetHandle::new(Ruleset::default())),
+            ruleset: Arc::new(ruleset),
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
             views,
             health: Arc::default(),
@@ -126,6 +148,7 @@ impl Server {
             store: self.store.clone(),
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
+            exposures: ExposureLog::default(),
             results: Arc::new(WatchedResults(self.views.subscribe())),
             clock: Arc::new(|| Timestamp::parse(NOW).unwrap()),
             health: Arc::new(move || health.lock().unwrap().clone()),
@@ -148,6 +171,19 @@ impl Server {
                 .insert(summary.experiment.clone(), Arc::new(summary));
             *view = Arc::new(next);
         });
+    }
+
+    /// Every event that is durable, in the order in which it became so.
+    pub async fn logged_events(&self) -> Vec<Value> {
+        let mut source = LogSource::new(self.log.clone());
+        source.start(&Positions::new()).await.unwrap();
+        let mut events = Vec::new();
+        while let SourceEvent::Batch(batch) = source.next().await.unwrap() {
+            let lines = batch.bytes.split(|byte| *byte == b'\n');
+            let lines = lines.filter(|line| !line.is_empty());
+            events.extend(lines.map(|line| serde_json::from_slice::<Value>(line).unwrap()));
+        }
+        events
     }
 
     /// Where the log's durable records end.
