@@ -8,9 +8,6 @@ use axum::response::IntoResponse;
 use axum::routing::post;
 use tokio::net::TcpListener;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 static SINGLE: [u8; 220] = [b'7'; 220];
 static BULK: [u8; 90_000] = [b'7'; 90_000];
 

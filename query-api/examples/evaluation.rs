@@ -18,9 +18,6 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// A flag as they are in the field, and in `domain/benches/rules.rs`.
 fn flag(number: usize) -> Value {
     let email =
