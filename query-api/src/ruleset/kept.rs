@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_first_version_kept_is_still_read() {
+        // What must never change: an update of the program serves what the program before it kept.
+        let old = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/compat/ruleset-v1/ruleset.kept");
+        let kept = read(&old).unwrap().unwrap();
+        assert_eq!(kept.kept_at, Timestamp::parse("2026-01-31T12:00:00Z").unwrap());
+        let ruleset = domain::rules::Ruleset::compile(&kept.definitions).unwrap();
+        assert_eq!((ruleset.version(), ruleset.has_flag("new/checkout")), (7, true));
+        assert_eq!(ruleset.experiment_keys().count(), 1);
+    }
+
+    #[test]
     fn a_file_that_was_cut_or_changed_is_refused() {
         // What must never change: half of the flags are never served as if they were all.
         let folder = tempfile::TempDir::new().unwrap();
