@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod catalog;
 mod conformance;
 mod definitions;
 mod evaluation;
 mod events;
+mod life_cycle;
 mod operation;
 mod results;
 mod safety;
