@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use control::{Clock, RollbackRecord, Store, WebhookWorker};
-use domain::Timestamp;
+use control::{Clock, RollbackRecord, Scheduler, Store, Summaries, WebhookWorker};
 use domain::rules::Ruleset;
+use domain::{ExperimentKey, Timestamp};
 use ingest::{Collector, CollectorSettings, EmbeddedLog, FolderLock, LogSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use pipeline::lake::Root;
@@ -104,9 +104,10 @@ impl Platform {
         let store = Store::open(&settings.data.join("control.db"))
             .await
             .context("cannot open the definitions")?;
+        let (views, view) = watch::channel(Arc::new(no_results()));
+        store.use_summaries(summaries(view.clone()));
         let ruleset = Arc::new(RulesetHandle::new(Ruleset::default()));
         ruleset.refresh(&store).await.context("cannot read the flags")?;
-        let (views, view) = watch::channel(Arc::new(no_results()));
         let (rollbacks, _) = broadcast::channel(ROLLBACK_QUEUE);
         let mut platform = Self {
             address: listener.local_addr().context("cannot tell the address")?,
@@ -229,9 +230,15 @@ impl Platform {
                 }
             }
         };
-        self.helpers
-            .tasks
-            .extend([tokio::spawn(ruleset), tokio::spawn(worker), tokio::spawn(upkeep)]);
+        let scheduler = Scheduler::new(self.store.clone(), self.clock()).run(stop.clone());
+        let others = self.store.clone().follow_others(stop.clone());
+        self.helpers.tasks.extend([
+            tokio::spawn(ruleset),
+            tokio::spawn(worker),
+            tokio::spawn(upkeep),
+            tokio::spawn(scheduler),
+            tokio::spawn(others),
+        ]);
         Ok(())
     }
 
@@ -259,6 +266,11 @@ impl Platform {
             shutdown: self.stop.clone(),
         }
     }
+}
+
+/// The engine's newest numbers, as the parts that act on them ask for them.
+fn summaries(view: watch::Receiver<Arc<ResultsView>>) -> Arc<dyn Summaries> {
+    Arc::new(move |experiment: &ExperimentKey| view.borrow().experiments.get(experiment).cloned())
 }
 
 fn no_results() -> ResultsView {
