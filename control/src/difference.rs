@@ -102,18 +102,18 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn check(before: Value, after: Value, expected: Value) {
-        let found = serde_json::to_value(differences(&before, &after)).unwrap();
-        assert_eq!(found, expected, "{before} {after}");
+    fn check(before: &Value, after: &Value, expected: &Value) {
+        let found = serde_json::to_value(differences(before, after)).unwrap();
+        assert_eq!(&found, expected, "{before} {after}");
     }
 
     #[test]
     fn a_rule_is_found_by_its_id_wherever_it_stands() {
         // What must never change: a reader of the audit trail sees the one rule that changed.
         check(
-            json!({"rules": [{"id": "a", "serve": 1}, {"id": "b", "serve": 2}]}),
-            json!({"rules": [{"id": "new", "serve": 0}, {"id": "a", "serve": 1}, {"id": "b", "serve": 3}]}),
-            json!([
+            &json!({"rules": [{"id": "a", "serve": 1}, {"id": "b", "serve": 2}]}),
+            &json!({"rules": [{"id": "new", "serve": 0}, {"id": "a", "serve": 1}, {"id": "b", "serve": 3}]}),
+            &json!([
                 {"path": "/rules/b/serve", "before": 2, "after": 3},
                 {"path": "/rules/new", "after": {"id": "new", "serve": 0}}
             ]),
@@ -123,20 +123,20 @@ mod tests {
     #[test]
     fn order_values_and_absence_are_differences() {
         check(
-            json!({"rules": [{"id": "a"}, {"id": "b"}]}),
-            json!({"rules": [{"id": "b"}, {"id": "a"}]}),
-            json!([{"path": "/rules", "before": ["a", "b"], "after": ["b", "a"]}]),
+            &json!({"rules": [{"id": "a"}, {"id": "b"}]}),
+            &json!({"rules": [{"id": "b"}, {"id": "a"}]}),
+            &json!([{"path": "/rules", "before": ["a", "b"], "after": ["b", "a"]}]),
         );
         check(
-            json!({"a/b": 1, "gone": null}),
-            json!({"a/b": {"c": 2}}),
-            json!([{"path": "/a~1b", "before": 1, "after": {"c": 2}}, {"path": "/gone", "before": null}]),
+            &json!({"a/b": 1, "gone": null}),
+            &json!({"a/b": {"c": 2}}),
+            &json!([{"path": "/a~1b", "before": 1, "after": {"c": 2}}, {"path": "/gone", "before": null}]),
         );
         check(
-            json!([1, 2]),
-            json!([1, 3]),
-            json!([{"path": "", "before": [1, 2], "after": [1, 3]}]),
+            &json!([1, 2]),
+            &json!([1, 3]),
+            &json!([{"path": "", "before": [1, 2], "after": [1, 3]}]),
         );
-        check(json!({"a": 1}), json!({"a": 1}), json!([]));
+        check(&json!({"a": 1}), &json!({"a": 1}), &json!([]));
     }
 }

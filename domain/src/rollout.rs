@@ -219,7 +219,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn schedule(stages: serde_json::Value) -> RolloutScheduleDefinition {
+    fn schedule(stages: &serde_json::Value) -> RolloutScheduleDefinition {
         serde_json::from_value(
             json!({"key": "r", "flag": "f", "variation": "on", "control": "off", "stages": stages}),
         )
@@ -231,7 +231,7 @@ mod tests {
         let manual = json!({"type": "manual"});
         let healthy = json!({"type": "healthy", "min_units": 10});
         let good = json!([{"percent": 1.5, "trigger": manual}, {"percent": 100.0, "trigger": healthy}]);
-        assert_eq!(schedule(good).check(), Ok(()));
+        assert_eq!(schedule(&good).check(), Ok(()));
         let cases = [
             (json!([]), InvalidRollout::StageCount { count: 0 }),
             (
@@ -248,7 +248,7 @@ mod tests {
             ),
         ];
         for (stages, expected) in cases {
-            assert_eq!(schedule(stages).check(), Err(expected));
+            assert_eq!(schedule(&stages).check(), Err(expected));
         }
     }
 }

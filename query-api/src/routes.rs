@@ -49,6 +49,7 @@ type Handler = UtoipaMethodRouter<Arc<ApiState>>;
 
 /// Every route.
 #[rustfmt::skip]
+#[expect(clippy::too_many_lines, reason = "a table of routes is read row by row")]
 pub fn table() -> Vec<Route> {
     vec![
         post("/api/v1/events", "events:write", routes!(events::collect), EVENTS_BODY_MAX_BYTES)

@@ -167,7 +167,7 @@ async fn a_paused_experiment_is_resumed_or_ended_as_scheduled() {
     );
 }
 
-fn rollout(stages: Value) -> RolloutScheduleDefinition {
+fn rollout(stages: &Value) -> RolloutScheduleDefinition {
     read(json!({"key": "r", "flag": "checkout", "variation": "new", "control": "old", "stages": stages}))
 }
 
@@ -213,7 +213,7 @@ async fn a_rollout_goes_from_stage_to_stage_by_time_and_goes_on_after_a_restart(
         {"percent": 10.0, "trigger": {"type": "after", "seconds": 60}},
         {"percent": 100.0, "trigger": {"type": "at", "time": instant(500)}}
     ]);
-    store.create(&rollout(stages), &anna(0)).await.unwrap();
+    store.create(&rollout(&stages), &anna(0)).await.unwrap();
     act(&store, RolloutAction::Start, 100).await;
     assert_eq!(progress(&store).await, (RolloutStatus::Running, 1));
     assert_eq!(share(&store).await, 1);
@@ -248,7 +248,7 @@ async fn a_measured_stage_waits_for_users_and_for_the_absence_of_harm() {
         {"percent": 5.0, "trigger": {"type": "manual"}},
         {"percent": 50.0, "trigger": {"type": "healthy", "min_units": 1_000, "min_seconds": 10}}
     ]);
-    store.create(&rollout(stages), &anna(0)).await.unwrap();
+    store.create(&rollout(&stages), &anna(0)).await.unwrap();
     let unwatched = store
         .act_on_rollout(&rollout_key(), RolloutAction::Start, None, &anna(1))
         .await;
@@ -291,7 +291,7 @@ async fn a_flag_that_somebody_changed_is_not_overwritten_and_a_rollback_ends_the
         {"percent": 1.0, "trigger": {"type": "after", "seconds": 0}},
         {"percent": 10.0, "trigger": {"type": "after", "seconds": 60}}
     ]);
-    store.create(&rollout(stages), &anna(0)).await.unwrap();
+    store.create(&rollout(&stages), &anna(0)).await.unwrap();
     act(&store, RolloutAction::Start, 100).await;
     let mut by_hand = store.get::<FlagDefinition>(&flag_key()).await.unwrap();
     by_hand.definition.default = Serve::Variation(VariantKey::new("old").unwrap());
@@ -334,7 +334,7 @@ async fn a_schedule_rolled_back_by_hand_turns_its_flag_safe() {
     let (_folder, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     let stages = json!([{"percent": 10.0, "trigger": {"type": "after", "seconds": 0}}]);
-    store.create(&rollout(stages), &anna(0)).await.unwrap();
+    store.create(&rollout(&stages), &anna(0)).await.unwrap();
     act(&store, RolloutAction::Start, 100).await;
     assert_eq!(progress(&store).await, (RolloutStatus::Completed, 1));
     act(&store, RolloutAction::RollBack, 110).await;

@@ -9,13 +9,10 @@ fn flag(key: &str) -> Value {
         "variations": [{"key": "on", "value": true}, {"key": "off", "value": false}]})
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_kind_is_created_read_changed_listed_deleted_and_restored() {
-    // What must never change: all kinds of documents have the same habits.
-    let server = Server::start().await;
-    assert_eq!(server.post("/api/v1/feature-flags", &flag("f")).await.status, 201);
+/// A definition of each kind under the key `k`, with its collection.
+fn kinds() -> [(&'static str, Value); 11] {
     let stages = json!([{"percent": 1.0, "trigger": {"type": "manual"}}]);
-    let kinds = [
+    [
         ("/api/v1/segments", json!({"key": "k", "included": ["u1"]})),
         ("/api/v1/layers", json!({"key": "k"})),
         ("/api/v1/holdouts", json!({"key": "k", "percent": 2.5})),
@@ -37,8 +34,15 @@ async fn every_kind_is_created_read_changed_listed_deleted_and_restored() {
             "variants": [{"key": "a", "weight": 1.0}, {"key": "b", "weight": 1.0}]}),
         ),
         ("/api/v1/feature-flags", flag("k")),
-    ];
-    for (collection, body) in kinds {
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_kind_is_created_read_changed_listed_deleted_and_restored() {
+    // What must never change: all kinds of documents have the same habits.
+    let server = Server::start().await;
+    assert_eq!(server.post("/api/v1/feature-flags", &flag("f")).await.status, 201);
+    for (collection, body) in kinds() {
         let made = server.post(collection, &body).await;
         assert_eq!(
             (made.status, made.header("etag")),
@@ -207,6 +211,24 @@ async fn a_segment_is_uploaded_as_a_file_and_served_at_once() {
         (&json!(true), &json!(3))
     );
 
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_none_changes_nothing_and_a_used_segment_stays() {
+    let server = Server::start().await;
+    server.post("/api/v1/segments", &json!({"key": "beta"})).await;
+    let mut by_segment = flag("f");
+    by_segment["rules"] = json!([{"id": "beta", "condition": {"operator": "in_segment", "value": "beta"},
+        "serve": {"variation": "on"}}]);
+    assert_eq!(
+        server.post("/api/v1/feature-flags", &by_segment).await.status,
+        201
+    );
+    let send = |method: &str, path: &str, media: &str, body: String| {
+        let request = server.request(method, &format!("/api/v1/segments/beta/ids{path}"));
+        server.send(request.header("content-type", media.to_owned()).body(body))
+    };
     problem(
         &send("PUT", "", "text/plain", "a\u{1}b".to_owned()).await,
         400,
@@ -226,6 +248,10 @@ async fn a_segment_is_uploaded_as_a_file_and_served_at_once() {
         &server.delete("/api/v1/segments/beta", Some("\"v1\"")).await,
         409,
         "conflict",
+    );
+    assert_eq!(
+        server.get("/api/v1/segments/beta/ids").await.json()["generation"],
+        0
     );
     server.stop().await;
 }
