@@ -3,7 +3,9 @@
 mod dead_letters;
 mod dead_letters_again;
 mod demo;
+mod export;
 mod generate;
+mod import;
 mod platform;
 mod power;
 mod replay;
@@ -55,6 +57,10 @@ enum Command {
     Power(power::Power),
     /// List what was rejected and why, and try it again after a mend.
     DeadLetters(dead_letters::DeadLetters),
+    /// Write all definitions as YAML, for review in git.
+    Export(export::Export),
+    /// Make the definitions as a YAML file says; shows the plan first with --dry-run.
+    Import(import::Import),
 }
 
 impl Program {
@@ -81,6 +87,8 @@ impl Program {
             Command::Stats(command) => command.run(),
             Command::Power(command) => command.run(),
             Command::DeadLetters(command) => command.run().await,
+            Command::Export(command) => command.run().await,
+            Command::Import(command) => command.run().await,
         }
     }
 }
@@ -97,6 +105,13 @@ async fn open_lake(data: &Path) -> anyhow::Result<Lake> {
     Lake::open_existing(root)
         .await
         .with_context(|| format!("cannot open the lake in {}", data.display()))
+}
+
+/// Opens the definitions of a data folder; a server may run on it at the same time.
+async fn open_store(data: &Path) -> anyhow::Result<control::Store> {
+    control::Store::open(&data.join("control.db"))
+        .await
+        .context("cannot open the definitions")
 }
 
 /// Reads a measurement plan from a JSON file.

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use domain::experiment::InvalidExperiment;
+use domain::experiment::{ExperimentStatus, InvalidExperiment};
 use domain::guardrail::InvalidGuardrail;
 use domain::metric::InvalidMetric;
-use domain::{FlagKey, VariantKey};
+use domain::rollout::{InvalidRollout, RolloutStatus};
+use domain::{ExperimentKey, FlagKey, RolloutScheduleKey, SegmentKey, VariantKey};
 
+use crate::life_cycle::FailedCheck;
 use crate::store::ObjectKind;
 use crate::webhook::BlockedTarget;
 
@@ -66,6 +68,115 @@ pub enum ControlError {
     /// The guardrail does not make sense.
     #[error(transparent)]
     InvalidGuardrail(#[from] InvalidGuardrail),
+    /// The rollout schedule does not make sense.
+    #[error(transparent)]
+    InvalidRollout(#[from] InvalidRollout),
+    /// A definition names another that does not exist.
+    #[error("{kind} {key} does not exist; create it first")]
+    UnknownReference {
+        /// What kind of object is named.
+        kind: ObjectKind,
+        /// Its key.
+        key: String,
+    },
+    /// An action that the status of an experiment does not allow.
+    #[error("experiment {experiment} is {}; {action} is not allowed, only {allowed}", status.as_str())]
+    NotAllowed {
+        /// The experiment.
+        experiment: ExperimentKey,
+        /// Where it stands.
+        status: ExperimentStatus,
+        /// What was asked for.
+        action: &'static str,
+        /// What is allowed.
+        allowed: String,
+    },
+    /// An experiment that cannot start as it is.
+    #[error("experiment {experiment} cannot start: {}", failures.iter().map(|failed| failed.message.as_str()).collect::<Vec<_>>().join("; "))]
+    CannotStart {
+        /// The experiment.
+        experiment: ExperimentKey,
+        /// Every check that fails.
+        failures: Vec<FailedCheck>,
+    },
+    /// An experiment that has started is not deleted.
+    #[error("experiment {experiment} is {} and cannot be deleted, only a draft can; complete and archive it", status.as_str())]
+    NotADraft {
+        /// The experiment.
+        experiment: ExperimentKey,
+        /// Where it stands.
+        status: ExperimentStatus,
+    },
+    /// A member of an experiment that is not written but made by an action.
+    #[error("the {member} of experiment {experiment} cannot be written; {how}")]
+    Managed {
+        /// The experiment.
+        experiment: ExperimentKey,
+        /// The member.
+        member: &'static str,
+        /// What to do instead.
+        how: &'static str,
+    },
+    /// A change of what is compared, after users were measured.
+    #[error("experiment {experiment} is {}; {members} cannot change any more, clone it instead", status.as_str())]
+    Frozen {
+        /// The experiment.
+        experiment: ExperimentKey,
+        /// Where it stands.
+        status: ExperimentStatus,
+        /// What was to change, joined by commas.
+        members: String,
+    },
+    /// The decision that an experiment is to be completed with does not make sense.
+    #[error("the decision on experiment {experiment} is refused: {problem}")]
+    BadDecision {
+        /// The experiment.
+        experiment: ExperimentKey,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A schedule is set on drafts and paused experiments only.
+    #[error("experiment {experiment} is {}; a schedule is set on a draft or paused one", status.as_str())]
+    ScheduleNotAllowed {
+        /// The experiment.
+        experiment: ExperimentKey,
+        /// Where it stands.
+        status: ExperimentStatus,
+    },
+    /// The times of a schedule do not make sense.
+    #[error("the schedule of experiment {experiment} is refused: {problem}")]
+    BadSchedule {
+        /// The experiment.
+        experiment: ExperimentKey,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// An action that a rollout schedule does not allow now.
+    #[error("rollout schedule {schedule} is {} and cannot be {action}, it can be {allowed}", status.as_str())]
+    RolloutNotAllowed {
+        /// The schedule.
+        schedule: RolloutScheduleKey,
+        /// Where it stands.
+        status: RolloutStatus,
+        /// What was asked for, as a participle.
+        action: &'static str,
+        /// What is allowed, as participles.
+        allowed: &'static str,
+    },
+    /// A file of definitions cannot be taken.
+    #[error("the definitions cannot be imported: {problem}")]
+    BadBundle {
+        /// What is wrong and where.
+        problem: String,
+    },
+    /// A segment would get more ids than processes can hold.
+    #[error("segment {segment} would have {count} ids; at most 10000000 fit")]
+    TooManyIds {
+        /// The segment.
+        segment: SegmentKey,
+        /// How many it would have.
+        count: usize,
+    },
     /// The flag does not make sense.
     #[error("flag {flag} {problem}")]
     InvalidFlag {

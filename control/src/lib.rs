@@ -9,11 +9,16 @@
 //! clocks and settings (`cli`).
 #![forbid(unsafe_code)]
 
+mod bandit;
 pub mod change;
 pub mod clock;
+pub mod difference;
 pub mod error;
+pub mod life_cycle;
 pub mod metrics;
+pub mod rollouts;
 pub mod safety;
+pub mod scheduler;
 pub mod store;
 #[cfg(test)]
 mod test_support;
@@ -22,10 +27,13 @@ pub mod webhook;
 pub use change::{Actor, Change};
 pub use clock::Clock;
 pub use error::ControlError;
+pub use life_cycle::{FailedCheck, NewDecision};
+pub use rollouts::RolloutAction;
 pub use safety::{Evidence, Replay, ReplayedLook, Safety};
+pub use scheduler::Scheduler;
 pub use store::{
     AuditFilter, AuditRecord, Definition, Delivery, DeliveryState, Discovered, Document, Endpoint,
-    EndpointId, Guardrail, GuardrailId, NewEndpoint, ObjectKind, Page, PageRequest, RollbackId,
-    RollbackRecord, Store,
+    EndpointId, Guardrail, GuardrailId, IdListChange, IdListSummary, ListFilter, NewEndpoint, ObjectKind,
+    Page, PageRequest, Phase, RollbackId, RollbackRecord, Store, Summaries,
 };
 pub use webhook::{WebhookSecret, WebhookSettings, WebhookWorker};

@@ -11,6 +11,9 @@ pub const ROLLBACKS_TOTAL: &str = "experimently_control_rollbacks_total";
 /// Attempts to deliver a webhook; `outcome` is `delivered`, `retry` or `exhausted`.
 pub const WEBHOOK_ATTEMPTS_TOTAL: &str = "experimently_control_webhook_attempts_total";
 
+/// Timers done by this process; `kind` is `experiment`, `bandit` or `rollout`.
+pub const TIMERS_DONE_TOTAL: &str = "experimently_control_timers_done_total";
+
 /// Tells the recorder what the metrics mean. To be called once, after the recorder is set.
 pub fn describe() {
     describe_counter!(
@@ -23,6 +26,11 @@ pub fn describe() {
         WEBHOOK_ATTEMPTS_TOTAL,
         "attempts to deliver a webhook, by outcome"
     );
+    describe_counter!(TIMERS_DONE_TOTAL, "timers done by this process, by kind");
+}
+
+pub(crate) fn timer_done(kind: &'static str) {
+    counter!(TIMERS_DONE_TOTAL, "kind" => kind).increment(1);
 }
 
 pub(crate) fn version_conflict() {

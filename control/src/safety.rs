@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::change::{Actor, Change};
 use crate::error::ControlError;
 use crate::metrics;
-use crate::store::{Cause, Crossed, Guardrail, GuardrailId, Look, RollbackRecord, Store};
+use crate::store::{Cause, Crossed, Guardrail, GuardrailId, Look, RollbackRecord, Store, Write};
 
 pub(crate) use evidence::SafetyState;
 pub use evidence::{Evidence, PLANNED_LOOKS};
@@ -148,8 +148,29 @@ impl Safety {
             self.store.commit_quietly(write).await?;
             return Ok(None);
         };
-        let cause = cause(&guardrail, epoch, evidence);
+        self.act(write, &guardrail, (epoch, evidence), now).await
+    }
+
+    /// Rolls the flag of a guardrail that crossed back, or tells receivers where people want to do that themselves.
+    async fn act(
+        &self,
+        mut write: Write,
+        guardrail: &Guardrail,
+        (epoch, evidence): (i64, Evidence),
+        now: Timestamp,
+    ) -> Result<Option<RollbackRecord>, ControlError> {
+        let cause = cause(guardrail, epoch, evidence);
         let change = Change::new(Actor::system("safety"), now);
+        if !Store::rolls_back_automatically(&mut write).await? {
+            let told = serde_json::json!({
+                "guardrail": guardrail.id, "flag": guardrail.definition.flag, "phase": guardrail.phase, "epoch": epoch,
+                "evidence": evidence, "reason": cause.reason,
+            });
+            let change = change.because(&cause.reason);
+            Store::hold(&mut write, &guardrail.id, (guardrail.phase, &told), &change).await?;
+            self.store.finish(write).await?;
+            return Ok(None);
+        }
         let record = Store::turn_to_safe(&mut write, &guardrail.definition.flag, cause, &change).await?;
         self.store.commit(write).await?;
         self.store.wake_worker();
@@ -189,11 +210,17 @@ impl Safety {
         let crossing = looks.iter().find(|look| look.recomputed.verdict.crossed);
         let crossing_epoch = crossing.map(|look| look.epoch);
         let rollback_epoch = rollback.as_ref().and_then(|record| record.epoch);
+        let held = self.store.was_held(guardrail, phase).await?;
+        let decided = if held {
+            crossing_epoch.is_some() && rollback.is_none()
+        } else {
+            crossing_epoch == rollback_epoch
+        };
         let same = |look: &ReplayedLook| look.recorded.agrees_with(&look.recomputed, REPLAY_TOLERANCE);
         Ok(Replay {
             guardrail: guardrail.clone(),
             phase,
-            agrees: crossing_epoch == rollback_epoch && looks.iter().all(same),
+            agrees: decided && looks.iter().all(same),
             looks,
             crossing_epoch,
             rollback_epoch,

@@ -5,13 +5,22 @@
 //! as JSON, so that a definition may gain fields without a migration.
 
 mod audit;
+mod bundle;
 mod connection;
 mod definitions;
 mod discovery;
+mod experiments;
 mod guardrails;
+mod notice;
 mod outbox;
 mod plan;
 mod rollbacks;
+mod rollout_schedules;
+mod rules;
+mod safety_settings;
+mod segment_ids;
+mod summaries;
+mod timers;
 mod webhooks;
 
 #[cfg(test)]
@@ -27,15 +36,22 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::{Notify, watch};
 
 pub use audit::{AuditFilter, AuditRecord};
-pub use definitions::Definition;
+pub use bundle::{Bundle, ImportPlan, ImportSettings, PlannedAction, PlannedStep};
+pub use definitions::{Definition, ListFilter};
 pub use discovery::Discovered;
+pub use experiments::{Phase, PhaseSetting, planned_shares};
 pub(crate) use guardrails::Look;
 pub use guardrails::{Guardrail, GuardrailId};
+pub use notice::NOTICE_POLL;
 pub use outbox::{Delivery, DeliveryState};
 #[cfg(test)]
 pub(crate) use rollbacks::made_safe;
 pub(crate) use rollbacks::{Cause, Crossed};
 pub use rollbacks::{RollbackId, RollbackRecord};
+pub use safety_settings::{SafetySettings, VersionedSafetySettings};
+pub use segment_ids::{IdListChange, IdListSummary, SEGMENT_IDS_MAX};
+pub use summaries::Summaries;
+pub(crate) use timers::{DueTimer, TimerKind};
 pub use webhooks::{Endpoint, EndpointId, NewEndpoint};
 
 pub(crate) use audit::Entry;
@@ -57,6 +73,24 @@ pub enum ObjectKind {
     Metric,
     /// A feature flag.
     Flag,
+    /// A segment.
+    Segment,
+    /// A layer.
+    Layer,
+    /// A holdout.
+    Holdout,
+    /// An environment.
+    Environment,
+    /// A dimension.
+    Dimension,
+    /// A project.
+    Project,
+    /// A tag.
+    Tag,
+    /// A rollout schedule.
+    RolloutSchedule,
+    /// Settings of the platform.
+    Settings,
     /// A guardrail on a flag.
     Guardrail,
     /// The record of a rollback.
@@ -76,6 +110,15 @@ impl ObjectKind {
             Self::Experiment => "experiment",
             Self::Metric => "metric",
             Self::Flag => "flag",
+            Self::Segment => "segment",
+            Self::Layer => "layer",
+            Self::Holdout => "holdout",
+            Self::Environment => "environment",
+            Self::Dimension => "dimension",
+            Self::Project => "project",
+            Self::Tag => "tag",
+            Self::RolloutSchedule => "rollout_schedule",
+            Self::Settings => "settings",
             Self::Guardrail => "guardrail",
             Self::Rollback => "rollback",
             Self::WebhookEndpoint => "webhook_endpoint",
@@ -104,6 +147,9 @@ pub struct Document<D> {
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+    /// When it was deleted; it can be restored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
 }
 
 /// Which part of a list is wanted.
@@ -141,7 +187,6 @@ pub struct Store {
 }
 
 /// What all clones of a store share.
-#[derive(Debug)]
 struct Shared {
     /// One connection: writers queue here in order instead of meeting each other as a busy database.
     writer: SqlitePool,
@@ -149,6 +194,16 @@ struct Shared {
     changes: watch::Sender<u64>,
     queued: Notify,
     known: std::sync::Mutex<Known>,
+    lists: std::sync::Mutex<segment_ids::ReadLists>,
+    summaries: std::sync::OnceLock<Arc<dyn Summaries>>,
+    /// The newest audit record that the followers of `changes` have been told of.
+    told: std::sync::atomic::AtomicI64,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Shared").finish_non_exhaustive()
+    }
 }
 
 /// A write transaction.
@@ -164,6 +219,33 @@ impl Store {
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
         let writer = connection::open_writer(path).await?;
         let readers = connection::open_readers(path).await?;
+        let newest = notice::newest_record(&readers).await?;
+        let store = Self::on(writer, readers, newest);
+        store.complete_labels().await?;
+        Ok(store)
+    }
+
+    /// Writes the labels of definitions that are older than labels are.
+    async fn complete_labels(&self) -> Result<(), ControlError> {
+        let mut write = self.begin().await?;
+        definitions::complete_labels::<domain::experiment::ExperimentDefinition>(&mut write).await?;
+        definitions::complete_labels::<domain::metric::MetricDefinition>(&mut write).await?;
+        definitions::complete_labels::<domain::rules::definition::FlagDefinition>(&mut write).await?;
+        self.commit_quietly(write).await
+    }
+
+    /// A store on a file that cannot be opened now: every call fails until it can. The schema is as it was: whoever mends
+    /// the file, or waits for it, calls [`Self::open`] once more.
+    pub fn open_when_used(path: &Path) -> Self {
+        Self::on(
+            connection::writer_when_used(path),
+            connection::readers_when_used(path),
+            0,
+        )
+    }
+
+    /// A store on these connections whose followers know of the records up to `newest`.
+    fn on(writer: SqlitePool, readers: SqlitePool, newest: i64) -> Self {
         let (changes, _) = watch::channel(0);
         let shared = Shared {
             writer,
@@ -171,22 +253,9 @@ impl Store {
             changes,
             queued: Notify::new(),
             known: std::sync::Mutex::default(),
-        };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
-    }
-
-    /// A store on a file that cannot be opened now: every call fails until it can. The schema is as it was: whoever mends
-    /// the file, or waits for it, calls [`Self::open`] once more.
-    pub fn open_when_used(path: &Path) -> Self {
-        let (changes, _) = watch::channel(0);
-        let shared = Shared {
-            writer: connection::writer_when_used(path),
-            readers: connection::readers_when_used(path),
-            changes,
-            queued: Notify::new(),
-            known: std::sync::Mutex::default(),
+            lists: std::sync::Mutex::default(),
+            summaries: std::sync::OnceLock::new(),
+            told: std::sync::atomic::AtomicI64::new(newest),
         };
         Self {
             shared: Arc::new(shared),
@@ -216,7 +285,8 @@ impl Store {
             .map_err(failed("answer"))
     }
 
-    /// A counter that grows with every change of a definition or guardrail made through this store or a clone of it.
+    /// A counter that grows with every change of a definition or guardrail made through this store or a clone of it, and
+    /// within [`NOTICE_POLL`] with those of other processes while [`Store::follow_others`] runs.
     ///
     /// Whoever compiles definitions waits for it to change and reads them again. Several changes may show as one.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
@@ -242,11 +312,10 @@ impl Store {
     }
 
     /// Makes a write of definitions true and tells those who wait.
-    pub(crate) async fn commit(&self, write: Write) -> Result<(), ControlError> {
+    pub(crate) async fn commit(&self, mut write: Write) -> Result<(), ControlError> {
+        let newest = notice::newest_record(&mut *write).await?;
         self.commit_quietly(write).await?;
-        self.shared
-            .changes
-            .send_modify(|count| *count = count.wrapping_add(1));
+        self.tell(newest);
         Ok(())
     }
 

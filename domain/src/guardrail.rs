@@ -32,14 +32,12 @@ pub struct GuardrailDefinition {
     pub alpha: f64,
 }
 
-/// Ten per cent: below that an error rate moves by itself when traffic changes.
 fn default_margin() -> f64 {
-    0.1
+    GuardrailDefinition::DEFAULT_MARGIN
 }
 
-/// One healthy rollout in a hundred.
 fn default_alpha() -> f64 {
-    0.01
+    GuardrailDefinition::DEFAULT_ALPHA
 }
 
 /// Why a guardrail definition is refused.
@@ -60,6 +58,11 @@ pub enum InvalidGuardrail {
 }
 
 impl GuardrailDefinition {
+    /// Ten per cent: below that an error rate moves by itself when traffic changes.
+    pub const DEFAULT_MARGIN: f64 = 0.1;
+    /// One healthy rollout in a hundred.
+    pub const DEFAULT_ALPHA: f64 = 0.01;
+
     /// Checks what the types cannot say.
     ///
     /// # Errors

@@ -125,6 +125,26 @@ key_type!(
     HoldoutKey
 );
 key_type!(
+    /// The key of a deployment environment, as in a flag's `environments`.
+    EnvironmentKey
+);
+key_type!(
+    /// The key of a dimension: a property by which results are broken down.
+    DimensionKey
+);
+key_type!(
+    /// The key of a project: what belongs together.
+    ProjectKey
+);
+key_type!(
+    /// The key of a tag.
+    TagKey
+);
+key_type!(
+    /// The key of a rollout schedule.
+    RolloutScheduleKey
+);
+key_type!(
     /// The randomization unit: a user, an account, a device.
     UnitId
 );

@@ -5,6 +5,7 @@
 //! (`stats`), storing definitions (`control`).
 #![forbid(unsafe_code)]
 
+pub mod catalog;
 pub mod event;
 pub mod experiment;
 pub mod guardrail;
@@ -12,13 +13,15 @@ pub mod ids;
 pub mod metric;
 pub mod position;
 pub mod results;
+pub mod rollout;
 pub mod rules;
 pub mod summary;
 pub mod timestamp;
 
 pub use event::{Event, EventKind, Payload, RejectReason};
 pub use ids::{
-    EventName, ExperimentKey, FlagKey, HoldoutKey, LayerKey, MetricKey, SegmentKey, UnitId, VariantKey,
+    DimensionKey, EnvironmentKey, EventName, ExperimentKey, FlagKey, HoldoutKey, LayerKey, MetricKey,
+    ProjectKey, RolloutScheduleKey, SegmentKey, TagKey, UnitId, VariantKey,
 };
 pub use position::{PartitionId, Position, Positions};
 pub use summary::{CrossSums, Moments, Sums};

@@ -248,6 +248,22 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
     }
 }
 
+/// The version that a caller has seen, when it says so with `If-Match`: for actions, which the state guards already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenVersion(pub Option<i64>);
+
+impl<S: Send + Sync> FromRequestParts<S> for SeenVersion {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        if !parts.headers.contains_key(header::IF_MATCH) {
+            return Ok(Self(None));
+        }
+        let IfMatch(version) = IfMatch::from_request_parts(parts, state).await?;
+        Ok(Self(Some(version)))
+    }
+}
+
 fn parse_etag(text: &str) -> Option<i64> {
     let digits = text.trim().strip_prefix("\"v")?.strip_suffix('"')?;
     // What we never gave cannot come back: no sign, no leading zero.

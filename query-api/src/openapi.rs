@@ -62,6 +62,9 @@ fn tags() -> Value {
     json!([
         {"name": "events", "description": "What happened in your product."},
         {"name": "experiments", "description": "What is compared with what."},
+        {"name": "rollout-schedules", "description": "How a variation reaches more and more users."},
+        {"name": "segments", "description": "Groups of users: segments, layers, holdouts."},
+        {"name": "catalog", "description": "What definitions are sorted by: environments, dimensions, projects, tags."},
         {"name": "metrics", "description": "What is measured."},
         {"name": "results", "description": "What came out, and whether it can be trusted."},
         {"name": "feature-flags", "description": "Who gets what."},
@@ -124,7 +127,19 @@ fn is_versioned(route: &RouteFacts) -> bool {
 
 /// Whether the route is one of a document with versions, such as `/api/v1/metrics/{key}`.
 fn is_document(route: &RouteFacts) -> bool {
-    let collections = ["/api/v1/experiments", "/api/v1/metrics", "/api/v1/feature-flags"];
+    let collections = [
+        "/api/v1/experiments",
+        "/api/v1/metrics",
+        "/api/v1/feature-flags",
+        "/api/v1/segments",
+        "/api/v1/layers",
+        "/api/v1/holdouts",
+        "/api/v1/environments",
+        "/api/v1/dimensions",
+        "/api/v1/projects",
+        "/api/v1/tags",
+        "/api/v1/rollout-schedules",
+    ];
     let collection = route.path.strip_suffix("/{key}").unwrap_or(route.path);
     collections.contains(&collection) && (route.has_key || route.method == Method::POST)
 }
@@ -158,6 +173,10 @@ fn common_parameters(route: &RouteFacts) -> Vec<Value> {
     if is_versioned(route) {
         let what = "The ETag that was read: the version that is changed.";
         parameters.push(text("If-Match", "header", true, what, "\"v3\""));
+    }
+    if !is_versioned(route) && route.problems.contains(&Code::VersionMismatch) {
+        let what = "The ETag that was read, when nothing else may have changed meanwhile.";
+        parameters.push(text("If-Match", "header", false, what, "\"v3\""));
     }
     if is_document(route) && route.method == Method::GET {
         let what = "ETags that the caller has; 304 when one is still right.";

@@ -15,13 +15,17 @@ use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
 use crate::extract::BodyLimit;
+use crate::handlers::documents::{
+    dimensions, environments, holdouts, layers, projects, rollout_schedules, segments, tags,
+};
 use crate::handlers::{
     assign, audit, docs, evaluate, evaluate_many, events, experiments, explain, flags, guardrails, health,
-    metrics, ofrep, results, ruleset, safety, statistics, stream, webhooks,
+    life_cycle, metrics, ofrep, results, rollouts, ruleset, safety, segment_ids, statistics, stream,
+    webhooks,
 };
 use crate::limits::{
-    EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, MANAGEMENT_BODY_MAX_BYTES,
-    STATISTICS_BODY_MAX_BYTES,
+    EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, ID_LIST_BODY_MAX_BYTES,
+    MANAGEMENT_BODY_MAX_BYTES, STATISTICS_BODY_MAX_BYTES,
 };
 use crate::problem::Code;
 use crate::state::ApiState;
@@ -48,6 +52,7 @@ type Handler = UtoipaMethodRouter<Arc<ApiState>>;
 
 /// Every route.
 #[rustfmt::skip]
+#[expect(clippy::too_many_lines, reason = "a table of routes is read row by row")]
 pub fn table() -> Vec<Route> {
     vec![
         post("/api/v1/events", "events:write", routes!(events::collect), EVENTS_BODY_MAX_BYTES)
@@ -59,6 +64,19 @@ pub fn table() -> Vec<Route> {
         put("/api/v1/experiments/{key}", "experiments:write", routes!(experiments::replace)).versioned(),
         patch("/api/v1/experiments/{key}", "experiments:write", routes!(experiments::patch)).versioned(),
         delete("/api/v1/experiments/{key}", "experiments:write", routes!(experiments::delete)).versioned(),
+        post("/api/v1/experiments/{key}/restore", "experiments:write", routes!(experiments::restore), 0).restoring(),
+        get("/api/v1/experiments/{key}/start-checks", "experiments:read", routes!(life_cycle::start_checks)).stored(),
+        post("/api/v1/experiments/{key}/start", "experiments:write", routes!(life_cycle::start), 0).acting(),
+        post("/api/v1/experiments/{key}/pause", "experiments:write", routes!(life_cycle::pause), 0).acting(),
+        post("/api/v1/experiments/{key}/resume", "experiments:write", routes!(life_cycle::resume), 0).acting(),
+        post("/api/v1/experiments/{key}/complete", "experiments:write", routes!(life_cycle::complete), MANAGEMENT_BODY_MAX_BYTES)
+            .acting().may(&[Code::InvalidDefinition]),
+        post("/api/v1/experiments/{key}/archive", "experiments:write", routes!(life_cycle::archive), 0).acting(),
+        post("/api/v1/experiments/{key}/clone", "experiments:write", routes!(life_cycle::clone), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/experiments/{key}/schedule", "experiments:read", routes!(life_cycle::schedule)).stored(),
+        put("/api/v1/experiments/{key}/schedule", "experiments:write", routes!(life_cycle::set_schedule))
+            .acting().may(&[Code::InvalidDefinition]),
+        get("/api/v1/experiments/{key}/phases", "experiments:read", routes!(life_cycle::phases)).stored(),
         get("/api/v1/experiments/{key}/results", "results:read", routes!(results::results)).stored().may(&[Code::InvalidQuery]),
 
         post("/api/v1/experiments/{key}/assign", "flags:evaluate", routes!(assign::assign), EVALUATE_BODY_MAX_BYTES).serving(),
@@ -71,6 +89,7 @@ pub fn table() -> Vec<Route> {
         put("/api/v1/metrics/{key}", "metrics:write", routes!(metrics::replace)).versioned(),
         patch("/api/v1/metrics/{key}", "metrics:write", routes!(metrics::patch)).versioned(),
         delete("/api/v1/metrics/{key}", "metrics:write", routes!(metrics::delete)).versioned(),
+        post("/api/v1/metrics/{key}/restore", "metrics:write", routes!(metrics::restore), 0).restoring(),
 
         get("/api/v1/feature-flags", "flags:read", routes!(flags::list)).listing(),
         post("/api/v1/feature-flags", "flags:write", routes!(flags::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
@@ -78,6 +97,7 @@ pub fn table() -> Vec<Route> {
         put("/api/v1/feature-flags/{key}", "flags:write", routes!(flags::replace)).versioned(),
         patch("/api/v1/feature-flags/{key}", "flags:write", routes!(flags::patch)).versioned(),
         delete("/api/v1/feature-flags/{key}", "flags:write", routes!(flags::delete)).versioned(),
+        post("/api/v1/feature-flags/{key}/restore", "flags:write", routes!(flags::restore), 0).restoring(),
         post("/api/v1/feature-flags/{key}/evaluate", "flags:evaluate", routes!(evaluate::evaluate), EVALUATE_BODY_MAX_BYTES).serving(),
         post("/api/v1/feature-flags/evaluate", "flags:evaluate", routes!(evaluate_many::evaluate_many), EVALUATE_MANY_BODY_MAX_BYTES).serving(),
         get("/api/v1/feature-flags/{key}/explain", "flags:read", routes!(explain::flag)).serving().may(&[Code::InvalidQuery]),
@@ -89,6 +109,79 @@ pub fn table() -> Vec<Route> {
         post("/ofrep/v1/evaluate/flags", "flags:evaluate", routes!(ofrep::evaluate_all), EVALUATE_BODY_MAX_BYTES),
         get("/ofrep/v1/stream", "flags:evaluate", routes!(stream::ofrep_stream)),
 
+        get("/api/v1/segments", "segments:read", routes!(segments::list)).listing(),
+        post("/api/v1/segments", "segments:write", routes!(segments::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/segments/{key}", "segments:read", routes!(segments::get)).stored(),
+        put("/api/v1/segments/{key}", "segments:write", routes!(segments::replace)).versioned(),
+        patch("/api/v1/segments/{key}", "segments:write", routes!(segments::patch)).versioned(),
+        delete("/api/v1/segments/{key}", "segments:write", routes!(segments::delete)).versioned(),
+        post("/api/v1/segments/{key}/restore", "segments:write", routes!(segments::restore), 0).restoring(),
+        get("/api/v1/segments/{key}/ids", "segments:read", routes!(segment_ids::get)).stored().may(&[Code::InvalidQuery]),
+        put("/api/v1/segments/{key}/ids", "segments:write", routes!(segment_ids::replace)).taking_ids(),
+        post("/api/v1/segments/{key}/ids", "segments:write", routes!(segment_ids::add), 0).taking_ids(),
+        post("/api/v1/segments/{key}/ids/remove", "segments:write", routes!(segment_ids::remove), 0).taking_ids(),
+
+        get("/api/v1/layers", "layers:read", routes!(layers::list)).listing(),
+        post("/api/v1/layers", "layers:write", routes!(layers::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/layers/{key}", "layers:read", routes!(layers::get)).stored(),
+        put("/api/v1/layers/{key}", "layers:write", routes!(layers::replace)).versioned(),
+        patch("/api/v1/layers/{key}", "layers:write", routes!(layers::patch)).versioned(),
+        delete("/api/v1/layers/{key}", "layers:write", routes!(layers::delete)).versioned(),
+        post("/api/v1/layers/{key}/restore", "layers:write", routes!(layers::restore), 0).restoring(),
+
+        get("/api/v1/holdouts", "holdouts:read", routes!(holdouts::list)).listing(),
+        post("/api/v1/holdouts", "holdouts:write", routes!(holdouts::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/holdouts/{key}", "holdouts:read", routes!(holdouts::get)).stored(),
+        put("/api/v1/holdouts/{key}", "holdouts:write", routes!(holdouts::replace)).versioned(),
+        patch("/api/v1/holdouts/{key}", "holdouts:write", routes!(holdouts::patch)).versioned(),
+        delete("/api/v1/holdouts/{key}", "holdouts:write", routes!(holdouts::delete)).versioned(),
+        post("/api/v1/holdouts/{key}/restore", "holdouts:write", routes!(holdouts::restore), 0).restoring(),
+
+        get("/api/v1/environments", "environments:read", routes!(environments::list)).listing(),
+        post("/api/v1/environments", "environments:write", routes!(environments::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/environments/{key}", "environments:read", routes!(environments::get)).stored(),
+        put("/api/v1/environments/{key}", "environments:write", routes!(environments::replace)).versioned(),
+        patch("/api/v1/environments/{key}", "environments:write", routes!(environments::patch)).versioned(),
+        delete("/api/v1/environments/{key}", "environments:write", routes!(environments::delete)).versioned(),
+        post("/api/v1/environments/{key}/restore", "environments:write", routes!(environments::restore), 0).restoring(),
+
+        get("/api/v1/dimensions", "dimensions:read", routes!(dimensions::list)).listing(),
+        post("/api/v1/dimensions", "dimensions:write", routes!(dimensions::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/dimensions/{key}", "dimensions:read", routes!(dimensions::get)).stored(),
+        put("/api/v1/dimensions/{key}", "dimensions:write", routes!(dimensions::replace)).versioned(),
+        patch("/api/v1/dimensions/{key}", "dimensions:write", routes!(dimensions::patch)).versioned(),
+        delete("/api/v1/dimensions/{key}", "dimensions:write", routes!(dimensions::delete)).versioned(),
+        post("/api/v1/dimensions/{key}/restore", "dimensions:write", routes!(dimensions::restore), 0).restoring(),
+
+        get("/api/v1/projects", "projects:read", routes!(projects::list)).listing(),
+        post("/api/v1/projects", "projects:write", routes!(projects::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/projects/{key}", "projects:read", routes!(projects::get)).stored(),
+        put("/api/v1/projects/{key}", "projects:write", routes!(projects::replace)).versioned(),
+        patch("/api/v1/projects/{key}", "projects:write", routes!(projects::patch)).versioned(),
+        delete("/api/v1/projects/{key}", "projects:write", routes!(projects::delete)).versioned(),
+        post("/api/v1/projects/{key}/restore", "projects:write", routes!(projects::restore), 0).restoring(),
+
+        get("/api/v1/tags", "tags:read", routes!(tags::list)).listing(),
+        post("/api/v1/tags", "tags:write", routes!(tags::create), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        get("/api/v1/tags/{key}", "tags:read", routes!(tags::get)).stored(),
+        put("/api/v1/tags/{key}", "tags:write", routes!(tags::replace)).versioned(),
+        patch("/api/v1/tags/{key}", "tags:write", routes!(tags::patch)).versioned(),
+        delete("/api/v1/tags/{key}", "tags:write", routes!(tags::delete)).versioned(),
+        post("/api/v1/tags/{key}/restore", "tags:write", routes!(tags::restore), 0).restoring(),
+
+        get("/api/v1/rollout-schedules", "rollouts:read", routes!(rollout_schedules::list)).listing(),
+        post("/api/v1/rollout-schedules", "rollouts:write", routes!(rollout_schedules::create), MANAGEMENT_BODY_MAX_BYTES).creating().may(&[Code::NotFound]),
+        get("/api/v1/rollout-schedules/{key}", "rollouts:read", routes!(rollout_schedules::get)).stored(),
+        put("/api/v1/rollout-schedules/{key}", "rollouts:write", routes!(rollout_schedules::replace)).versioned(),
+        patch("/api/v1/rollout-schedules/{key}", "rollouts:write", routes!(rollout_schedules::patch)).versioned(),
+        delete("/api/v1/rollout-schedules/{key}", "rollouts:write", routes!(rollout_schedules::delete)).versioned(),
+        post("/api/v1/rollout-schedules/{key}/restore", "rollouts:write", routes!(rollout_schedules::restore), 0).restoring(),
+        post("/api/v1/rollout-schedules/{key}/start", "rollouts:write", routes!(rollouts::start), 0).acting(),
+        post("/api/v1/rollout-schedules/{key}/pause", "rollouts:write", routes!(rollouts::pause), 0).acting(),
+        post("/api/v1/rollout-schedules/{key}/resume", "rollouts:write", routes!(rollouts::resume), 0).acting(),
+        post("/api/v1/rollout-schedules/{key}/advance", "rollouts:write", routes!(rollouts::advance), 0).acting(),
+        post("/api/v1/rollout-schedules/{key}/rollback", "rollouts:write", routes!(rollouts::roll_back), 0).acting(),
+
         get("/api/v1/guardrails", "safety:read", routes!(guardrails::list)).listing(),
         post("/api/v1/guardrails", "safety:write", routes!(guardrails::create), MANAGEMENT_BODY_MAX_BYTES)
             .creating().may(&[Code::NotFound]),
@@ -96,7 +189,9 @@ pub fn table() -> Vec<Route> {
         delete("/api/v1/guardrails/{key}", "safety:write", routes!(guardrails::retire)).stored(),
         post("/api/v1/safety/rollback/{key}", "safety:rollback", routes!(safety::rollback), MANAGEMENT_BODY_MAX_BYTES)
             .stored().may(&[Code::Conflict]),
-        get("/api/v1/safety/settings", "safety:read", routes!(safety::settings)),
+        get("/api/v1/safety/settings", "safety:read", routes!(safety::settings)).stored(),
+        put("/api/v1/safety/settings", "safety:write", routes!(safety::set_settings))
+            .stored().may(&[Code::VersionMismatch, Code::InvalidDefinition]),
         get("/api/v1/safety/rollbacks", "safety:read", routes!(safety::list)).listing(),
         get("/api/v1/safety/rollbacks/{key}", "safety:read", routes!(safety::get)).stored(),
 
@@ -209,6 +304,22 @@ impl Route {
             Code::InvalidDefinition,
         ];
         self.stored().may(&own)
+    }
+
+    /// Does something that the present state may not allow, to the version that the caller may name.
+    fn acting(self) -> Self {
+        self.stored().may(&[Code::Conflict, Code::VersionMismatch])
+    }
+
+    /// Brings something back that was deleted.
+    fn restoring(self) -> Self {
+        self.stored().may(&[Code::AlreadyExists, Code::InvalidDefinition])
+    }
+
+    /// Takes a file of ids.
+    fn taking_ids(mut self) -> Self {
+        self.body_max_bytes = ID_LIST_BODY_MAX_BYTES;
+        self.stored().may(&[Code::InvalidDefinition])
     }
 
     /// Whether a key stands in the path.

@@ -12,11 +12,10 @@ use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use control::{AuditFilter, Clock, ControlError, ObjectKind, Store};
+use control::{Clock, ControlError, Store};
 use domain::Timestamp;
-use domain::experiment::ExperimentDefinition;
-use domain::rules::definition::{Definitions, FlagDefinition};
-use domain::rules::{CompileError, Ruleset};
+use domain::rules::Ruleset;
+use domain::rules::definition::Definitions;
 use domain::timestamp::MICROS_PER_SECOND;
 use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
@@ -186,7 +185,8 @@ impl RulesetHandle {
         self.versions.subscribe()
     }
 
-    /// Reads all flags and experiments, compiles them and swaps the ruleset when its version is another; then keeps it.
+    /// Reads everything that decides who gets what, compiles it and swaps the ruleset when its version is another; then
+    /// keeps it.
     ///
     /// Definitions that do not compile are logged and answer with an error when asked for; the others are served.
     ///
@@ -213,7 +213,7 @@ impl RulesetHandle {
     /// The definitions as JSON when the ruleset was swapped.
     async fn read_and_swap(&self, store: &Store) -> Result<Option<Vec<u8>>, ControlError> {
         // The version first: what is written meanwhile is then at worst compiled twice, never missed.
-        let version = definitions_version(store).await?;
+        let version = store.definitions_version().await?;
         // What was kept is not trusted to be what the store has under that number: it may come from before a restore.
         let was_read_here = matches!(
             *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner),
@@ -222,7 +222,7 @@ impl RulesetHandle {
         if version == self.version() && version != 0 && was_read_here {
             return Ok(None);
         }
-        let definitions = read_definitions(store, version).await?;
+        let definitions = store.definitions(version).await?;
         // Ten thousand flags take a fifth of a second: too long for the threads that answer requests.
         let made = tokio::task::spawn_blocking(move || {
             let document = serde_json::to_vec(&definitions).unwrap_or_default();
@@ -316,58 +316,4 @@ fn full_text(error: &dyn std::error::Error) -> String {
         next = cause.source();
     }
     text
-}
-
-/// What stands in a flag's way when it is compiled among all others, each with its place in the flag; nothing when it
-/// can be served.
-///
-/// # Errors
-/// [`ControlError`] when the store cannot be read.
-pub async fn compile_errors(store: &Store, flag: &FlagDefinition) -> Result<Vec<CompileError>, ControlError> {
-    let mut definitions = read_definitions(store, 0).await?;
-    definitions.flags.retain(|other| other.key != flag.key);
-    definitions.flags.push(flag.clone());
-    let key = flag.key.as_str().replace('~', "~0").replace('/', "~1");
-    let prefix = format!("/flags/{key}");
-    let compiled = tokio::task::spawn_blocking(move || Ruleset::compile_lenient(&definitions).errors).await;
-    // A panic of the compiler is a defect that serving shows too; it must not keep people from mending the flag.
-    let errors = compiled.unwrap_or_default().into_iter();
-    let own = errors.filter_map(|error| {
-        let path = error.path.strip_prefix(&prefix)?;
-        let inside = path.is_empty() || path.starts_with('/');
-        inside.then(|| CompileError {
-            path: path.to_owned(),
-            message: error.message,
-        })
-    });
-    Ok(own.collect())
-}
-
-async fn read_definitions(store: &Store, version: u64) -> Result<Definitions, ControlError> {
-    let flags = store.all::<FlagDefinition>().await?;
-    let experiments = store.all::<ExperimentDefinition>().await?;
-    Ok(Definitions {
-        version,
-        flags: flags.into_iter().map(|document| document.definition).collect(),
-        experiments: experiments
-            .iter()
-            .map(|document| (&document.definition).into())
-            .collect(),
-        ..Definitions::default()
-    })
-}
-
-/// The number of the last write to a flag or an experiment: it grows with each, survives restarts, and is the same for
-/// every process on the store.
-async fn definitions_version(store: &Store) -> Result<u64, ControlError> {
-    let mut newest = 0;
-    for kind in [ObjectKind::Flag, ObjectKind::Experiment] {
-        let filter = AuditFilter {
-            kind: Some(kind),
-            ..AuditFilter::default()
-        };
-        let page = store.audit(&filter, 1).await?;
-        newest = newest.max(page.items.first().map_or(0, |record| record.seq));
-    }
-    Ok(u64::try_from(newest).unwrap_or(0))
 }

@@ -7,40 +7,6 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// An experiment.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Experiment, example = json!({
-    "key": "checkout", "name": "Shorter checkout", "hypothesis": "One page sells more than three.", "status": "running",
-    "control": "three-pages",
-    "variants": [{"key": "three-pages", "weight": 1.0}, {"key": "one-page", "weight": 1.0}],
-    "metrics": [{"metric": "revenue", "role": "goal"}]
-}))]
-pub struct ExperimentDocument {
-    /// The key, as in exposure events.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
-    /// What a person reads.
-    #[schema(required = false)]
-    pub name: String,
-    /// What is expected and why.
-    #[schema(required = false)]
-    pub hypothesis: String,
-    /// Where it stands in its life.
-    #[schema(required = false, default = "draft")]
-    pub status: ExperimentStatus,
-    /// The arms, at least two.
-    #[schema(min_items = 2)]
-    pub variants: Vec<Variant>,
-    /// The arm that the others are compared with; one of `variants`.
-    pub control: String,
-    /// What is measured; every metric when empty.
-    #[schema(required = false)]
-    pub metrics: Vec<MetricUse>,
-    /// What the platform adds.
-    #[serde(flatten)]
-    pub stored: Stored,
-}
-
 /// What the platform adds to a document; ignored when it is sent.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Stored {
@@ -56,54 +22,9 @@ pub struct Stored {
     /// When it was last changed.
     #[schema(read_only, required = false, format = DateTime, example = "2026-01-31T12:00:00Z")]
     pub updated_at: String,
-}
-
-/// Where an experiment stands.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ExperimentStatus {
-    /// Being written.
-    Draft,
-    /// Assigning users and measuring.
-    Running,
-    /// Measuring, but taking no new users.
-    Paused,
-    /// Decided.
-    Completed,
-    /// Out of sight.
-    Archived,
-}
-
-/// One arm of an experiment.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Variant {
-    /// The variant's key, as in exposure events.
-    pub key: String,
-    /// Its share relative to the other variants.
-    #[schema(minimum = 0)]
-    pub weight: f64,
-}
-
-/// One metric and what it is used for.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct MetricUse {
-    /// The metric's key.
-    pub metric: String,
-    /// What for.
-    #[schema(required = false, default = "goal")]
-    pub role: MetricRole,
-}
-
-/// What a metric is used for.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MetricRole {
-    /// The experiment is decided by it.
-    Goal,
-    /// It explains, and does not decide.
-    Secondary,
-    /// It must not get worse.
-    Guardrail,
+    /// When it was deleted.
+    #[schema(read_only, required = false, format = DateTime)]
+    pub deleted_at: Option<String>,
 }
 
 /// A metric.
@@ -284,6 +205,20 @@ pub struct WebhookEndpoint {
     pub created_at: String,
 }
 
+/// One place at which a document changed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Difference {
+    /// Where, as a JSON pointer; an entry of a list of named things stands under its name.
+    #[schema(example = "/rules/staff/serve/variation")]
+    pub path: String,
+    /// What stood there; absent where nothing did.
+    #[schema(required = false, value_type = Value)]
+    pub before: Value,
+    /// What stands there; absent where nothing does.
+    #[schema(required = false, value_type = Value)]
+    pub after: Value,
+}
+
 /// One write, as it was.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct AuditRecord {
@@ -310,6 +245,8 @@ pub struct AuditRecord {
     /// The object after; null at a deletion.
     #[schema(value_type = Option<Object>)]
     pub after: Option<Value>,
+    /// What changed, place by place: a rule of a flag stands under its id. Empty at a creation or deletion.
+    pub changes: Vec<Difference>,
     /// Why, when a reason was given.
     pub reason: Option<String>,
     /// From where, when known.
@@ -361,8 +298,51 @@ page!(
     AuditPage of AuditRecord, as AuditPage
 );
 
+page!(
+    /// A page of segments.
+    SegmentDocumentPage of SegmentDocument, as SegmentPage
+);
+page!(
+    /// A page of layers.
+    LayerDocumentPage of LayerDocument, as LayerPage
+);
+page!(
+    /// A page of holdouts.
+    HoldoutDocumentPage of HoldoutDocument, as HoldoutPage
+);
+page!(
+    /// A page of environments.
+    EnvironmentDocumentPage of EnvironmentDocument, as EnvironmentPage
+);
+page!(
+    /// A page of dimensions.
+    DimensionDocumentPage of DimensionDocument, as DimensionPage
+);
+page!(
+    /// A page of projects.
+    ProjectDocumentPage of ProjectDocument, as ProjectPage
+);
+page!(
+    /// A page of tags.
+    TagDocumentPage of TagDocument, as TagPage
+);
+page!(
+    /// A page of rollout schedules.
+    RolloutScheduleDocumentPage of RolloutScheduleDocument, as RolloutSchedulePage
+);
+
+mod catalog;
+mod experiment;
 mod flag;
+mod rollout;
+
+pub use catalog::{
+    DimensionDocument, EnvironmentDocument, HoldoutDocument, LayerDocument, ProjectDocument, SegmentDocument,
+    TagDocument,
+};
+pub use experiment::{ExperimentDocument, ExperimentStatus, Phase, PhaseList, Schedule, StartChecks};
 pub use flag::FlagDocument;
+pub use rollout::RolloutScheduleDocument;
 
 #[cfg(test)]
 mod tests;

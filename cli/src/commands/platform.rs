@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use control::{Clock, RollbackRecord, Store, WebhookWorker};
-use domain::Timestamp;
+use control::{Clock, RollbackRecord, Scheduler, Store, Summaries, WebhookWorker};
+use domain::{ExperimentKey, Timestamp};
 use ingest::{Collector, CollectorSettings, EmbeddedLog, FolderLock, LogSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use pipeline::lake::Root;
@@ -109,8 +109,9 @@ impl Platform {
         let kept = settings.data.join("ruleset.kept");
         let ruleset = Arc::new(RulesetHandle::kept_in(&kept, Arc::new(move || clock())));
         let store = open_store(&settings.data.join(STORE_FILE), &ruleset).await?;
-        ruleset.refresh_logged(&store).await;
         let (views, view) = watch::channel(Arc::new(no_results()));
+        store.use_summaries(summaries(view.clone()));
+        ruleset.refresh_logged(&store).await;
         let (rollbacks, _) = broadcast::channel(ROLLBACK_QUEUE);
         let mut platform = Self {
             address: listener.local_addr().context("cannot tell the address")?,
@@ -239,9 +240,15 @@ impl Platform {
         if !self.store.is_open() {
             self.helpers.tasks.push(tokio::spawn(reopening));
         }
-        self.helpers
-            .tasks
-            .extend([tokio::spawn(ruleset), tokio::spawn(worker), tokio::spawn(upkeep)]);
+        let scheduler = Scheduler::new(self.store.clone(), self.clock()).run(stop.clone());
+        let others = self.store.clone().follow_others(stop.clone());
+        self.helpers.tasks.extend([
+            tokio::spawn(ruleset),
+            tokio::spawn(worker),
+            tokio::spawn(upkeep),
+            tokio::spawn(scheduler),
+            tokio::spawn(others),
+        ]);
         Ok(())
     }
 
@@ -302,6 +309,11 @@ async fn open_again(path: PathBuf, stop: CancellationToken) {
             return;
         }
     }
+}
+
+/// The engine's newest numbers, as the parts that act on them ask for them.
+fn summaries(view: watch::Receiver<Arc<ResultsView>>) -> Arc<dyn Summaries> {
+    Arc::new(move |experiment: &ExperimentKey| view.borrow().experiments.get(experiment).cloned())
 }
 
 fn no_results() -> ResultsView {

@@ -100,6 +100,32 @@ async fn harm_turns_the_flag_once_and_leaves_record_audit_and_message() {
     assert_eq!(count(&store, LOOKS).await, evidence.looks as i64);
 }
 
+#[tokio::test]
+async fn with_rollback_by_hand_only_a_crossing_is_told_once_and_the_flag_stays() {
+    let (_folder, store, id) = watched_store().await;
+    let settings = crate::store::SafetySettings {
+        automatic_rollback: false,
+        ..crate::store::SafetySettings::default()
+    };
+    store
+        .set_safety_settings(settings, Some(0), &anna(0))
+        .await
+        .unwrap();
+    let safety = Safety::new(store.clone());
+    for look in harmful() {
+        let records = safety.observe(&[look], instant(9)).await.unwrap();
+        assert!(records.is_empty());
+    }
+    assert_eq!(
+        (count(&store, OUTBOX).await, count(&store, ROLLBACKS).await),
+        (1, 0)
+    );
+    assert_eq!(store.get::<FlagDefinition>(&flag_key()).await.unwrap().version, 1);
+    assert!(!store.guardrail(&id).await.unwrap().armed);
+    let replay = safety.replay_decision(&id, 1).await.unwrap();
+    assert!(replay.agrees && replay.crossing_epoch.is_some() && replay.rollback_epoch.is_none());
+}
+
 #[test]
 fn a_flag_made_safe_gives_the_safe_variation_to_everybody_everywhere() {
     // What must never change: no override, rule or environment leads to the harmful variation after a rollback.

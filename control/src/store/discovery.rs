@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::experiment::{ExperimentDefinition, VariantDefinition, discovered_control};
+use domain::experiment::{ExperimentDefinition, discovered_control};
 use domain::metric::{CONVERSION_SUFFIX, MetricDefinition, MetricKind};
 use domain::results::ExperimentSummary;
 use domain::{EventName, ExperimentKey, MetricKey, Timestamp, VariantKey};
@@ -154,24 +154,14 @@ async fn discover_experiment(
     let Some(control) = discovered_control(&variants).cloned() else {
         return Ok(false);
     };
-    let weighted = |key| VariantDefinition { key, weight: 1.0 };
-    let definition = ExperimentDefinition {
-        key: key.clone(),
-        name: String::new(),
-        hypothesis: String::new(),
-        status: domain::experiment::ExperimentStatus::Running,
-        variants: variants.into_iter().map(weighted).collect(),
-        control,
-        metrics: Vec::new(),
-        discovered: true,
-    };
+    let definition = ExperimentDefinition::discovered(key.clone(), variants, control);
     let document = to_text(&definition)?;
     match &found {
         Some(found) => {
-            replace_as::<ExperimentDefinition>(write, found, &document, true, change.at).await?;
+            replace_as(write, (found, &definition), &document, true, change.at).await?;
         }
         None => {
-            insert::<ExperimentDefinition>(write, key.as_str(), &document, true, change.at).await?;
+            insert(write, &definition, &document, true, change.at).await?;
         }
     }
     let entry = Entry {
@@ -195,7 +185,7 @@ async fn discover_metric(
         return Ok(false);
     }
     let document = to_text(metric)?;
-    insert::<MetricDefinition>(write, key, &document, true, change.at).await?;
+    insert(write, metric, &document, true, change.at).await?;
     let entry = Entry {
         action: "create",
         kind: ObjectKind::Metric,

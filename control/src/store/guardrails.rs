@@ -163,6 +163,11 @@ impl Store {
         self.guardrails_after(None, None, i64::MAX).await
     }
 
+    /// The guardrails of a flag that are not retired.
+    pub(crate) async fn all_guardrails(&self, flag: &FlagKey) -> Result<Vec<Guardrail>, ControlError> {
+        self.guardrails_after(Some(flag), None, i64::MAX).await
+    }
+
     async fn guardrails_after(
         &self,
         flag: Option<&FlagKey>,

@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// Queues a message to every receiver that is on, within the write that it tells of.
-    pub(super) async fn queue(
+    pub(crate) async fn queue(
         write: &mut Write,
         event_type: &str,
         data: &serde_json::Value,

@@ -71,11 +71,11 @@ impl Store {
 
     async fn declared_plan(&self, experiment: &ExperimentDefinition) -> Result<AnalysisPlan, ControlError> {
         let mut plan = AnalysisPlan::unplanned(experiment.control.clone());
-        plan.weights = experiment
-            .variants
-            .iter()
-            .map(|variant| (variant.key.clone(), variant.weight))
-            .collect();
+        plan.weights = experiment.present_weights();
+        plan.weights.retain(|_, weight| *weight > 0.0);
+        plan.alpha = experiment.analysis.alpha;
+        plan.correction = experiment.analysis.correction;
+        plan.planned_units = experiment.analysis.planned_units.unwrap_or(plan.planned_units);
         plan.metrics = if experiment.metrics.is_empty() {
             self.every_metric().await?
         } else {

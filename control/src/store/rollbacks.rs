@@ -93,10 +93,19 @@ impl Store {
         change: &Change,
     ) -> Result<RollbackRecord, ControlError> {
         let mut write = self.begin().await?;
-        let found = stored::<FlagDefinition>(&mut write, flag.as_str()).await?;
-        let found = found.ok_or_else(|| missing(ObjectKind::Flag, flag.as_str()))?;
-        let before = found.into_document::<FlagDefinition>()?.definition;
-        let guardrails = Self::guardrails_on(&mut write, flag).await?;
+        let record = Self::roll_back_in(&mut write, flag, change).await?;
+        self.finish(write).await?;
+        Ok(record)
+    }
+
+    /// [`Store::rollback_by_hand`] within a write.
+    pub(crate) async fn roll_back_in(
+        write: &mut Write,
+        flag: &FlagKey,
+        change: &Change,
+    ) -> Result<RollbackRecord, ControlError> {
+        let before = Self::flag_in(write, flag).await?;
+        let guardrails = Self::guardrails_on(write, flag).await?;
         let safe_variation = guardrails
             .first()
             .map_or(&before.off_variation, |guardrail| &guardrail.definition.control)
@@ -110,10 +119,7 @@ impl Store {
             reason: change.reason.clone().unwrap_or_else(|| "by hand".to_owned()),
             crossing: None,
         };
-        let record = Self::turn_to_safe(&mut write, flag, cause, change).await?;
-        self.commit(write).await?;
-        self.wake_worker();
-        Ok(record)
+        Self::turn_to_safe(write, flag, cause, change).await
     }
 
     /// Reads a rollback.
@@ -184,7 +190,7 @@ impl Store {
             serde_json::from_str(&found.document).map_err(corrupt(ObjectKind::Flag, flag.as_str()))?;
         let after = made_safe(&before, &cause.safe_variation);
         let document = to_text(&after)?;
-        let replaced = replace::<FlagDefinition>(write, &found, &document, change.at).await?;
+        let replaced = replace(write, (&found, &after), &document, change.at).await?;
         let crossing = cause.crossing;
         let record = RollbackRecord {
             id: RollbackId(fresh_id("rbk", change.at)),
@@ -214,6 +220,7 @@ impl Store {
         };
         let explained = change.clone().because(&record.reason);
         Self::record(write, entry, &explained).await?;
+        Self::end_rollouts(write, flag, (&record.reason, change)).await?;
         Self::queue(write, "flag.rolled_back", &message(&record), change.at).await?;
         Ok(record)
     }

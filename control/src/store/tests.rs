@@ -379,6 +379,54 @@ async fn a_person_rolls_back_once_and_a_flag_without_guardrails_turns_off() {
     );
 }
 
+#[tokio::test]
+async fn another_process_hears_of_changes_and_not_of_looks() {
+    // What must never change: each process follows what any of them writes.
+    let (folder, store) = open().await;
+    let other = Store::open(&folder.path().join("control.db")).await.unwrap();
+    let mut heard = other.subscribe();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let following = tokio::spawn(other.clone().follow_others(stop.clone()));
+    store.create(&flag(), &anna(0)).await.unwrap();
+    heard.changed().await.unwrap();
+    assert_eq!(other.get::<FlagDefinition>(&flag_key()).await.unwrap().version, 1);
+    assert_eq!(other.definitions_version().await.unwrap(), 1);
+
+    // Its own writes are told once, by the write itself.
+    heard.mark_unchanged();
+    let mut renamed = flag();
+    renamed.name = "Checkout".to_owned();
+    other.update(&renamed, 1, &anna(1)).await.unwrap();
+    assert!(heard.has_changed().unwrap());
+    heard.mark_unchanged();
+    other.tell(2);
+    assert!(!heard.has_changed().unwrap());
+    stop.cancel();
+    following.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_store_from_before_labels_is_searched_like_any_other() {
+    let (folder, store) = open().await;
+    store.create(&flag(), &anna(0)).await.unwrap();
+    sqlx::query("DELETE FROM labels")
+        .execute(&store.shared.writer)
+        .await
+        .unwrap();
+    store.close().await;
+    let store = Store::open(&folder.path().join("control.db")).await.unwrap();
+    let filter = ListFilter {
+        status: Some("enabled".to_owned()),
+        search: Some("check".to_owned()),
+        ..ListFilter::default()
+    };
+    let found = store
+        .find::<FlagDefinition>(&filter, &PageRequest::default())
+        .await
+        .unwrap();
+    assert_eq!(found.items.len(), 1);
+}
+
 #[test]
 fn ids_ascend_in_time_and_differ() {
     let earlier = fresh_id("grd", instant(1));

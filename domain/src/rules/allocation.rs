@@ -231,7 +231,12 @@ fn keep_serve(serve: &mut Serve, previous: Option<&Serve>) {
             aligned.push(ranges.clone());
         }
     }
-    for (share, ranges) in shares.iter_mut().zip(reallocate(&aligned, &counts)) {
+    let layout = reallocate(&aligned, &counts);
+    // The plain layout needs no writing down.
+    if layout == lay_out(&counts) {
+        return;
+    }
+    for (share, ranges) in shares.iter_mut().zip(layout) {
         share.buckets = ranges;
     }
 }
@@ -296,7 +301,11 @@ impl ExperimentAllocation {
                 aligned.push(ranges.clone());
             }
         }
-        for (variant, ranges) in self.variants.iter_mut().zip(reallocate(&aligned, &counts)) {
+        let layout = reallocate(&aligned, &counts);
+        if layout == lay_out(&counts) {
+            return;
+        }
+        for (variant, ranges) in self.variants.iter_mut().zip(layout) {
             variant.buckets = ranges;
         }
     }

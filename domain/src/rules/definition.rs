@@ -18,7 +18,7 @@ use serde_json::Value;
 use super::allocation::BucketRange;
 use super::compile::{CompileError, Report, Step};
 use super::id_set::IdSet;
-use crate::ids::{ExperimentKey, FlagKey, HoldoutKey, SegmentKey, UnitId, VariantKey};
+use crate::ids::{ExperimentKey, FlagKey, HoldoutKey, ProjectKey, SegmentKey, UnitId, VariantKey};
 
 pub use condition::{Clause, Condition, InvalidCondition, Operator};
 pub use experiment::{ExperimentAllocation, Factor, FactorLevel, VariantAllocation};
@@ -176,6 +176,15 @@ pub struct FlagDefinition {
     /// What a person reads.
     #[serde(default)]
     pub name: String,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// What it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<ProjectKey>,
+    /// What it is marked with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// The type of all variations.
     #[serde(rename = "type")]
     pub value_type: ValueType,

@@ -27,7 +27,12 @@ pub struct IdSet {
 impl IdSet {
     /// The set of some ids, in any order; repeated ids count once.
     pub fn new(ids: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        let mut fingerprints: Vec<u64> = ids.into_iter().map(|id| fingerprint(id.as_ref())).collect();
+        let fingerprints = ids.into_iter().map(|id| Self::fingerprint(id.as_ref()));
+        Self::from_fingerprints(fingerprints.collect())
+    }
+
+    /// The set of the ids with these fingerprints, in any order; repeated ones count once.
+    pub fn from_fingerprints(mut fingerprints: Vec<u64>) -> Self {
         fingerprints.sort_unstable();
         fingerprints.dedup();
         let slots = fingerprints.len().saturating_mul(16).div_ceil(FULL_SIXTEENTHS);
@@ -40,6 +45,12 @@ impl IdSet {
             set.insert(fingerprint);
         }
         set
+    }
+
+    /// The fingerprint of an id, xxh3 of 64 bits: what is kept of it. Never 0, which marks an empty slot. Frozen, because
+    /// stores keep fingerprints instead of ids.
+    pub fn fingerprint(id: &str) -> u64 {
+        xxh3_64(id.as_bytes()).max(1)
     }
 
     /// Puts a fingerprint into the first empty slot from its line on.
@@ -56,7 +67,7 @@ impl IdSet {
 
     /// Whether an id is in the set.
     pub fn contains(&self, id: &str) -> bool {
-        let wanted = fingerprint(id);
+        let wanted = Self::fingerprint(id);
         let (before, after) = self
             .lines
             .split_at_checked(home_of(wanted, self.lines.len()))
@@ -93,11 +104,6 @@ impl std::fmt::Debug for IdSet {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "IdSet({} ids)", self.len())
     }
-}
-
-/// The fingerprint of an id; never 0, which marks an empty slot.
-fn fingerprint(id: &str) -> u64 {
-    xxh3_64(id.as_bytes()).max(1)
 }
 
 /// The line in which a fingerprint is looked for first, by multiply-shift.

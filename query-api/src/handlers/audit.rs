@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use control::difference::{Difference, differences};
 use control::{AuditFilter, AuditRecord, PageRequest};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 
 use super::definitions::{PageBody, kind_from_word};
@@ -19,7 +20,7 @@ use crate::wire;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct AuditQuery {
-    /// Only of this kind: `experiment`, `metric`, `flag`, `guardrail`, `rollback`, `webhook_endpoint`.
+    /// Only of this kind, such as `experiment`, `flag`, `segment`, `guardrail`, `rollout_schedule` or `settings`.
     #[param(example = "flag")]
     kind: Option<String>,
     /// Only of the object with this key or id.
@@ -31,6 +32,14 @@ pub struct AuditQuery {
     limit: Option<u32>,
 }
 
+/// A record with what changed, place by place.
+#[derive(Debug, Serialize)]
+pub struct ShownRecord {
+    #[serde(flatten)]
+    record: AuditRecord,
+    changes: Vec<Difference>,
+}
+
 /// List audit records
 ///
 /// One per write, made in the write's transaction; the newest first.
@@ -39,7 +48,7 @@ pub struct AuditQuery {
 pub async fn list(
     State(state): State<Arc<ApiState>>,
     ApiQuery(query): ApiQuery<AuditQuery>,
-) -> ApiResult<Json<PageBody<AuditRecord>>> {
+) -> ApiResult<Json<PageBody<ShownRecord>>> {
     let kind = match &query.kind {
         None => None,
         Some(word) => Some(
@@ -58,5 +67,17 @@ pub async fn list(
         before_seq,
     };
     let limit = query.limit.unwrap_or(PageRequest::default().limit);
-    Ok(Json(state.store.audit(&filter, limit).await?.into()))
+    let page = state.store.audit(&filter, limit).await?;
+    Ok(Json(PageBody {
+        items: page.items.into_iter().map(shown).collect(),
+        next_cursor: page.next,
+    }))
+}
+
+fn shown(record: AuditRecord) -> ShownRecord {
+    let changes = match (&record.before, &record.after) {
+        (Some(before), Some(after)) => differences(before, after),
+        _ => Vec::new(),
+    };
+    ShownRecord { record, changes }
 }

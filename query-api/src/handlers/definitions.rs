@@ -1,8 +1,8 @@
 //! What experiments, metrics and flags have in common: documents that are created, read, replaced, patched and deleted,
 //! one version at a time.
 //!
-//! On the wire a document is its definition with four members more: `version`, `discovered`, `created_at` and
-//! `updated_at`. They may be sent back and are then ignored, so that what was read can be changed and sent as it is.
+//! On the wire a document is its definition with a few members more: `version`, `discovered`, `created_at`, `updated_at`
+//! and, once it is deleted, `deleted_at`. They may be sent back and are then ignored, so that what was read can be changed and sent as it is.
 
 use std::sync::Arc;
 
@@ -11,8 +11,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use control::store::{Definition, PAGE_LIMIT_MAX};
-use control::{Actor, Change, ControlError, Document, ObjectKind, Page, PageRequest};
-use domain::rules::definition::FlagDefinition;
+use control::{Actor, Change, ControlError, Document, ListFilter, ObjectKind, Page, PageRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
@@ -20,11 +19,10 @@ use utoipa::IntoParams;
 use crate::extract::{self, IdempotencyKey, IfMatch};
 use crate::limits::RequestId;
 use crate::problem::{ApiResult, Code, Problem};
-use crate::ruleset;
 use crate::state::ApiState;
 
 /// The members of a document that the platform writes.
-pub const READ_ONLY: [&str; 4] = ["version", "discovered", "created_at", "updated_at"];
+pub const READ_ONLY: [&str; 5] = ["version", "discovered", "created_at", "updated_at", "deleted_at"];
 
 /// How long a client shall wait when the store does not answer: longer than a lock is held, shorter than patience.
 const STORE_RETRY_SECONDS: u32 = 2;
@@ -52,6 +50,56 @@ impl ListQuery {
             after: self.cursor,
             limit: self.limit.unwrap_or(default.limit),
         }
+    }
+}
+
+/// Which definitions are wanted, and which part of the list of them.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FindQuery {
+    /// The `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// How many entries at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    pub limit: Option<u32>,
+    /// Only of this status, such as `running` or `enabled`.
+    pub status: Option<String>,
+    /// Only of this type, such as `bandit` or `boolean`.
+    #[serde(rename = "type")]
+    #[param(rename = "type")]
+    pub value_type: Option<String>,
+    /// Only of this owner.
+    pub owner: Option<String>,
+    /// Only of this project.
+    pub project: Option<String>,
+    /// Only with this tag.
+    pub tag: Option<String>,
+    /// Only those in whose key, name or tags each of these words begins a word.
+    pub search: Option<String>,
+    /// Deleted ones, which can be restored, instead of those that are there; nothing else then filters.
+    #[param(default = false)]
+    pub deleted: Option<bool>,
+}
+
+impl FindQuery {
+    /// The page and the filter that the store is asked for.
+    pub fn parts(self) -> (PageRequest, ListFilter) {
+        let default = PageRequest::default();
+        let page = PageRequest {
+            after: self.cursor,
+            limit: self.limit.unwrap_or(default.limit),
+        };
+        let filter = ListFilter {
+            status: self.status,
+            value_type: self.value_type,
+            owner: self.owner,
+            project: self.project,
+            tag: self.tag,
+            search: self.search,
+            deleted: self.deleted.unwrap_or(false),
+        };
+        (page, filter)
     }
 }
 
@@ -122,7 +170,23 @@ impl From<ControlError> for Problem {
             E::VersionConflict { current, .. } => {
                 Self::new(Code::VersionMismatch, text).current_version(current)
             }
-            E::InUse { .. } | E::AlreadySafe { .. } => Self::new(Code::Conflict, text),
+            E::InUse { .. }
+            | E::AlreadySafe { .. }
+            | E::NotAllowed { .. }
+            | E::NotADraft { .. }
+            | E::Managed { .. }
+            | E::Frozen { .. }
+            | E::ScheduleNotAllowed { .. }
+            | E::RolloutNotAllowed { .. } => Self::new(Code::Conflict, text),
+            E::CannotStart { ref failures, .. } => {
+                let problem = Self::new(Code::Conflict, text);
+                failures.iter().fold(problem, |problem, failed| {
+                    problem.at(
+                        failed.pointer.clone(),
+                        format!("{}: {}", failed.check, failed.message),
+                    )
+                })
+            }
             E::IdempotencyMismatch { .. } => Self::new(Code::IdempotencyKeyReused, text),
             E::InvalidLimit { .. } => Self::new(Code::InvalidQuery, text),
             E::BlockedTarget { source, .. } => {
@@ -131,6 +195,12 @@ impl From<ControlError> for Problem {
             E::InvalidExperiment(_)
             | E::InvalidMetric(_)
             | E::InvalidGuardrail(_)
+            | E::InvalidRollout(_)
+            | E::UnknownReference { .. }
+            | E::BadDecision { .. }
+            | E::BadSchedule { .. }
+            | E::TooManyIds { .. }
+            | E::BadBundle { .. }
             | E::InvalidFlag { .. } => Self::new(Code::InvalidDefinition, text),
             unavailable if unavailable.is_unavailable() => Self::unavailable(
                 "the store does not answer; evaluations go on",
@@ -152,6 +222,9 @@ pub fn to_wire<D: Definition>(document: &Document<D>) -> ApiResult<Value> {
     members.insert("discovered".to_owned(), document.discovered.into());
     members.insert("created_at".to_owned(), document.created_at.to_string().into());
     members.insert("updated_at".to_owned(), document.updated_at.to_string().into());
+    if let Some(deleted_at) = document.deleted_at {
+        members.insert("deleted_at".to_owned(), deleted_at.to_string().into());
+    }
     Ok(wire)
 }
 
@@ -172,8 +245,9 @@ pub fn from_wire<D: Definition>(mut members: Map<String, Value>, key: Option<&st
 }
 
 /// A page of documents.
-pub async fn list<D: Definition>(state: &ApiState, query: ListQuery) -> ApiResult<Response> {
-    let page = state.store.list::<D>(&query.page()).await?;
+pub async fn list<D: Definition>(state: &ApiState, query: FindQuery) -> ApiResult<Response> {
+    let (request, filter) = query.parts();
+    let page = state.store.find::<D>(&filter, &request).await?;
     let items: ApiResult<Vec<Value>> = page.items.iter().map(to_wire).collect();
     let body = PageBody {
         items: items?,
@@ -198,7 +272,7 @@ pub async fn create<D: Definition>(
     let definition: D = from_wire(members, None)?;
     check_compiles(state, &definition).await?;
     let document = state.store.create(&definition, change).await?;
-    changed::<D>(state).await;
+    changed(state).await;
     let key: &str = std::borrow::Borrow::borrow(document.definition.key());
     Ok(extract::created(
         collection,
@@ -251,7 +325,7 @@ async fn update<D: Definition>(
 ) -> ApiResult<Response> {
     check_compiles(state, definition).await?;
     let document = state.store.update(definition, expected.0, change).await?;
-    changed::<D>(state).await;
+    changed(state).await;
     Ok(extract::versioned(
         &HeaderMap::new(),
         document.version,
@@ -267,24 +341,32 @@ pub async fn delete<D: Definition>(
     change: &Change,
 ) -> ApiResult<StatusCode> {
     state.store.delete::<D>(key, expected.0, change).await?;
-    changed::<D>(state).await;
+    changed(state).await;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Refuses a flag that could not be served: a rule that names an unknown variation, a regular expression that is none, a
-/// circle of prerequisites.
+/// Brings a deleted document back.
+pub async fn restore<D: Definition>(state: &ApiState, key: &D::Key, change: &Change) -> ApiResult<Response> {
+    let document = state.store.restore::<D>(key, change).await?;
+    changed(state).await;
+    Ok(extract::versioned(
+        &HeaderMap::new(),
+        document.version,
+        to_wire(&document)?,
+    ))
+}
+
+/// Refuses what could not be served: a rule that names an unknown variation, a regular expression that is none, a circle
+/// of prerequisites, a slot that another has.
 async fn check_compiles<D: Definition>(state: &ApiState, definition: &D) -> ApiResult<()> {
-    let Some(flag) = (definition as &dyn std::any::Any).downcast_ref::<FlagDefinition>() else {
-        return Ok(());
-    };
-    let errors = ruleset::compile_errors(&state.store, flag).await?;
+    let errors = state.store.compile_errors(definition).await?;
     let Some(first) = errors.first() else {
         return Ok(());
     };
     let place = if first.path.is_empty() {
-        "the flag"
+        format!("the {}", D::KIND)
     } else {
-        &first.path
+        first.path.clone()
     };
     let problem = Problem::new(Code::InvalidDefinition, format!("{place}: {}", first.message));
     Err(errors.iter().fold(problem, |problem, error| {
@@ -292,11 +374,10 @@ async fn check_compiles<D: Definition>(state: &ApiState, definition: &D) -> ApiR
     }))
 }
 
-/// Makes a change of flags and experiments visible to evaluations before the writer is answered, so that writers read what they wrote.
-async fn changed<D: Definition>(state: &ApiState) {
-    if [ObjectKind::Flag, ObjectKind::Experiment].contains(&D::KIND) {
-        state.ruleset.refresh_logged(&state.store).await;
-    }
+/// Makes a change visible to evaluations before the writer is answered, so that writers read what they wrote. What does
+/// not decide who gets what costs one look at the version.
+pub async fn changed(state: &ApiState) {
+    state.ruleset.refresh_logged(&state.store).await;
 }
 
 /// Merges a patch into a value as RFC 7396 says.

@@ -9,9 +9,9 @@ use domain::ExperimentKey;
 use domain::experiment::ExperimentDefinition;
 use serde_json::{Map, Value};
 
-use super::definitions::{self, ListQuery, Writer};
+use super::definitions::{self, FindQuery, Writer};
 use crate::extract::{ApiJson, ApiQuery, IfMatch, PathKey};
-use crate::problem::ApiResult;
+use crate::problem::{ApiResult, Code, Problem};
 use crate::state::ApiState;
 use crate::wire::{ExperimentDocument, ExperimentDocumentPage};
 
@@ -23,11 +23,11 @@ type Definition = ExperimentDefinition;
 /// List experiments
 ///
 /// In order of key, a page at a time.
-#[utoipa::path(get, path = "/api/v1/experiments", tag = "experiments", operation_id = "list_experiments", params(ListQuery),
+#[utoipa::path(get, path = "/api/v1/experiments", tag = "experiments", operation_id = "list_experiments", params(FindQuery),
     responses((status = 200, body = ExperimentDocumentPage, description = "A page.")))]
 pub async fn list(
     State(state): State<Arc<ApiState>>,
-    ApiQuery(query): ApiQuery<ListQuery>,
+    ApiQuery(query): ApiQuery<FindQuery>,
 ) -> ApiResult<Response> {
     definitions::list::<Definition>(&state, query).await
 }
@@ -65,6 +65,7 @@ pub async fn replace(
     Writer(change): Writer,
     ApiJson(members): ApiJson<Map<String, Value>>,
 ) -> ApiResult<Response> {
+    refuse_status(&state, &key, expected, &members).await?;
     definitions::replace::<Definition>(&state, &key, expected, (members, &change)).await
 }
 
@@ -81,12 +82,13 @@ pub async fn patch(
     Writer(change): Writer,
     ApiJson(members): ApiJson<Map<String, Value>>,
 ) -> ApiResult<Response> {
+    refuse_status(&state, &key, expected, &members).await?;
     definitions::patch::<Definition>(&state, &key, expected, (members, &change)).await
 }
 
 /// Delete an experiment
 ///
-/// The audit trail keeps what it was.
+/// Drafts only, or what was only discovered; it can be restored.
 #[utoipa::path(delete, path = "/api/v1/experiments/{key}", tag = "experiments", operation_id = "delete_experiment",
     responses((status = 204, description = "Deleted.")))]
 pub async fn delete(
@@ -96,4 +98,38 @@ pub async fn delete(
     Writer(change): Writer,
 ) -> ApiResult<StatusCode> {
     definitions::delete::<Definition>(&state, &key, expected, &change).await
+}
+
+/// Bring a deleted experiment back
+#[utoipa::path(post, path = "/api/v1/experiments/{key}/restore", tag = "experiments", operation_id = "restore_experiment",
+    responses((status = 200, body = ExperimentDocument, description = "As it was, at a new version.")))]
+pub async fn restore(
+    State(state): State<Arc<ApiState>>,
+    PathKey(key): PathKey<Key>,
+    Writer(change): Writer,
+) -> ApiResult<Response> {
+    definitions::restore::<Definition>(&state, &key, &change).await
+}
+
+/// Refuses a status that is not the present one: left out it stays, and only actions change it.
+async fn refuse_status(
+    state: &ApiState,
+    key: &Key,
+    expected: IfMatch,
+    members: &Map<String, Value>,
+) -> ApiResult<()> {
+    let Some(status) = members.get("status").and_then(Value::as_str) else {
+        return Ok(());
+    };
+    let document = state.store.get::<Definition>(key).await?;
+    // Who has read another version is told that first.
+    if document.version == expected.0 && !document.discovered && status != document.definition.status.as_str()
+    {
+        let detail = format!(
+            "experiment {key} is {}; its status changes by the actions start, pause, resume, complete and archive",
+            document.definition.status.as_str()
+        );
+        return Err(Problem::new(Code::Conflict, detail).at("/status", "is not the present one"));
+    }
+    Ok(())
 }

@@ -10,10 +10,11 @@ use control::{Guardrail, GuardrailId, PageRequest};
 use domain::FlagKey;
 use domain::guardrail::GuardrailDefinition;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use utoipa::IntoParams;
 
 use super::definitions::{PageBody, Writer};
-use crate::extract::{ApiJson, ApiQuery, PathKey, encode_segment};
+use crate::extract::{ApiJson, ApiQuery, PathKey, encode_segment, parse_json};
 use crate::problem::{ApiResult, Code, Problem};
 use crate::state::ApiState;
 use crate::wire;
@@ -66,8 +67,13 @@ pub async fn list(
 pub async fn create(
     State(state): State<Arc<ApiState>>,
     Writer(change): Writer,
-    ApiJson(definition): ApiJson<GuardrailDefinition>,
+    ApiJson(mut members): ApiJson<Map<String, Value>>,
 ) -> ApiResult<impl IntoResponse> {
+    let settings = state.store.safety_settings().await?.settings;
+    members.entry("margin").or_insert(settings.default_margin.into());
+    members.entry("alpha").or_insert(settings.default_alpha.into());
+    let bytes = serde_json::to_vec(&members).map_err(Problem::internal)?;
+    let definition: GuardrailDefinition = parse_json(&bytes)?;
     let guardrail = state.store.create_guardrail(&definition, &change).await?;
     let place = format!("/api/v1/guardrails/{}", encode_segment(&guardrail.id.0));
     Ok((StatusCode::CREATED, [(header::LOCATION, place)], Json(guardrail)))

@@ -9,7 +9,7 @@ use domain::MetricKey;
 use domain::metric::MetricDefinition;
 use serde_json::{Map, Value};
 
-use super::definitions::{self, ListQuery, Writer};
+use super::definitions::{self, FindQuery, Writer};
 use crate::extract::{ApiJson, ApiQuery, IfMatch, PathKey};
 use crate::problem::ApiResult;
 use crate::state::ApiState;
@@ -23,11 +23,11 @@ type Definition = MetricDefinition;
 /// List metrics
 ///
 /// In order of key, a page at a time.
-#[utoipa::path(get, path = "/api/v1/metrics", tag = "metrics", operation_id = "list_metrics", params(ListQuery),
+#[utoipa::path(get, path = "/api/v1/metrics", tag = "metrics", operation_id = "list_metrics", params(FindQuery),
     responses((status = 200, body = MetricDocumentPage, description = "A page.")))]
 pub async fn list(
     State(state): State<Arc<ApiState>>,
-    ApiQuery(query): ApiQuery<ListQuery>,
+    ApiQuery(query): ApiQuery<FindQuery>,
 ) -> ApiResult<Response> {
     definitions::list::<Definition>(&state, query).await
 }
@@ -86,7 +86,7 @@ pub async fn patch(
 
 /// Delete a metric
 ///
-/// The audit trail keeps what it was.
+/// It can be restored.
 #[utoipa::path(delete, path = "/api/v1/metrics/{key}", tag = "metrics", operation_id = "delete_metric",
     responses((status = 204, description = "Deleted.")))]
 pub async fn delete(
@@ -96,4 +96,15 @@ pub async fn delete(
     Writer(change): Writer,
 ) -> ApiResult<StatusCode> {
     definitions::delete::<Definition>(&state, &key, expected, &change).await
+}
+
+/// Bring a deleted metric back
+#[utoipa::path(post, path = "/api/v1/metrics/{key}/restore", tag = "metrics", operation_id = "restore_metric",
+    responses((status = 200, body = MetricDocument, description = "As it was, at a new version.")))]
+pub async fn restore(
+    State(state): State<Arc<ApiState>>,
+    PathKey(key): PathKey<Key>,
+    Writer(change): Writer,
+) -> ApiResult<Response> {
+    definitions::restore::<Definition>(&state, &key, &change).await
 }

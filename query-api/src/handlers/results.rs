@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use control::ControlError;
+use control::store::planned_shares;
 use domain::experiment::discovered_control;
 use domain::results::{AnalysisPlan, ExperimentSummary};
 use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
@@ -159,7 +160,15 @@ async fn plan(
         (Err(ControlError::NotFound { .. }), None) => {
             Err(Problem::not_found("experiment", experiment.as_str()))
         }
-        (plan, _) => Ok(plan?),
+        (plan, summary) => {
+            let mut plan = plan?;
+            let phases = state.store.phases(experiment).await?;
+            // Where weights have changed, the shares that were planned are those of all phases together.
+            if let Some(shares) = summary.and_then(|summary| planned_shares(&phases, summary)) {
+                plan.weights = shares;
+            }
+            Ok(plan)
+        }
     }
 }
 

@@ -1,18 +1,21 @@
-//! Rollbacks: by hand, and what happened.
+//! Rollbacks: by hand, and what happened; how guardrails work.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use control::store::VersionedSafetySettings;
 use control::{PageRequest, RollbackId, RollbackRecord};
 use domain::FlagKey;
-use domain::guardrail::{COHORT_SECONDS, GuardrailDefinition};
+use domain::guardrail::COHORT_SECONDS;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::definitions::{PageBody, REASON_MAX_BYTES, Writer};
 use super::guardrails::flag_parameter;
-use crate::extract::{ApiJson, ApiQuery, PathKey};
+use crate::extract::{self, ApiJson, ApiQuery, PathKey, SeenVersion};
 use crate::problem::{ApiResult, Code, Problem};
 use crate::state::ApiState;
 use crate::wire;
@@ -69,7 +72,8 @@ pub async fn rollback(
 /// How guardrails work here.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct SafetySettings {
-    /// Whether a guardrail whose evidence crosses rolls its flag back by itself.
+    /// Whether a guardrail whose evidence crosses rolls its flag back by itself; without, it tells the receivers of
+    /// webhooks once and leaves the flag to a person.
     automatic_rollback: bool,
     /// The margin of a guardrail that names none.
     #[schema(example = 0.1)]
@@ -82,19 +86,61 @@ pub struct SafetySettings {
     cohort_seconds: i32,
 }
 
+/// How guardrails shall work here.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"automatic_rollback": true, "default_margin": 0.1, "default_alpha": 0.01}))]
+pub struct NewSafetySettings {
+    /// Whether a guardrail whose evidence crosses rolls its flag back by itself.
+    automatic_rollback: bool,
+    /// The margin of a guardrail that names none.
+    #[schema(minimum = 0)]
+    default_margin: f64,
+    /// The error budget of a guardrail that names none; between 0 and 1.
+    default_alpha: f64,
+    /// May be sent back as it was read; it is fixed.
+    #[serde(default, rename = "cohort_seconds")]
+    #[schema(required = false, read_only)]
+    _cohort_seconds: i32,
+}
+
 /// Read how guardrails work here
 #[utoipa::path(get, path = "/api/v1/safety/settings", tag = "safety", operation_id = "get_safety_settings",
-    responses((status = 200, body = SafetySettings, description = "The settings.")))]
-pub async fn settings() -> ApiResult<Json<SafetySettings>> {
-    // The defaults are asked of the type that has them, so that they are written down once.
-    let bare = serde_json::json!({"flag": "f", "event": "e", "control": "a", "treatment": "b"});
-    let defaults: GuardrailDefinition = serde_json::from_value(bare).map_err(Problem::internal)?;
-    Ok(Json(SafetySettings {
-        automatic_rollback: true,
-        default_margin: defaults.margin,
-        default_alpha: defaults.alpha,
+    responses((status = 200, body = SafetySettings, description = "The settings, with their version as ETag.")))]
+pub async fn settings(State(state): State<Arc<ApiState>>) -> ApiResult<Response> {
+    Ok(shown(state.store.safety_settings().await?))
+}
+
+/// Change how guardrails work here
+///
+/// Guardrails that exist keep their margin and error budget.
+#[utoipa::path(put, path = "/api/v1/safety/settings", tag = "safety", operation_id = "set_safety_settings",
+    request_body = NewSafetySettings,
+    responses((status = 200, body = SafetySettings, description = "The settings since.")))]
+pub async fn set_settings(
+    State(state): State<Arc<ApiState>>,
+    SeenVersion(seen): SeenVersion,
+    Writer(change): Writer,
+    ApiJson(new): ApiJson<NewSafetySettings>,
+) -> ApiResult<Response> {
+    let settings = control::store::SafetySettings {
+        automatic_rollback: new.automatic_rollback,
+        default_margin: new.default_margin,
+        default_alpha: new.default_alpha,
+    };
+    Ok(shown(
+        state.store.set_safety_settings(settings, seen, &change).await?,
+    ))
+}
+
+fn shown(found: VersionedSafetySettings) -> Response {
+    let settings = SafetySettings {
+        automatic_rollback: found.settings.automatic_rollback,
+        default_margin: found.settings.default_margin,
+        default_alpha: found.settings.default_alpha,
         cohort_seconds: COHORT_SECONDS,
-    }))
+    };
+    extract::versioned(&HeaderMap::new(), found.version, settings)
 }
 
 /// List rollbacks

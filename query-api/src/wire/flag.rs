@@ -25,6 +25,13 @@ pub struct FlagDocument {
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// What it belongs to.
+    pub project: Option<String>,
+    /// What it is marked with.
+    #[schema(required = false)]
+    pub tags: Vec<String>,
     /// The type of all variations.
     #[serde(rename = "type")]
     pub value_type: ValueType,

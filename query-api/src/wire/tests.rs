@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use domain::catalog::{DimensionDefinition, EnvironmentDefinition, ProjectDefinition, TagDefinition};
 use domain::experiment::ExperimentDefinition;
 use domain::guardrail::GuardrailDefinition;
 use domain::metric::MetricDefinition;
-use domain::rules::definition::FlagDefinition;
+use domain::rollout::RolloutScheduleDefinition;
+use domain::rules::definition::{FlagDefinition, HoldoutDefinition, LayerDefinition, SegmentDefinition};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use utoipa::PartialSchema;
@@ -46,8 +48,33 @@ fn check<T: DeserializeOwned + Serialize, S: PartialSchema>(full: &Value) {
 #[test]
 fn the_documented_shapes_are_those_of_the_domain() {
     // What must never change: what is documented is what is taken and given.
-    check::<ExperimentDefinition, ExperimentDocument>(&json!({"key": "k", "name": "n", "hypothesis": "h",
-        "status": "running", "variants": [], "control": "c", "metrics": [], "discovered": false}));
+    let slot = json!({"layer": "l", "from_percent": 0.0, "to_percent": 1.0});
+    let clause = json!({"attribute": "a", "operator": "exists"});
+    check::<ExperimentDefinition, ExperimentDocument>(
+        &json!({"key": "k", "name": "n", "hypothesis": "h", "owner": "o",
+        "project": "p", "tags": ["t"], "environments": ["e"], "type": "bandit", "status": "running", "variants": [],
+        "factors": [{"key": "f", "levels": []}], "control": "c", "metrics": [], "traffic_percent": 1.0,
+        "audience": clause, "overrides": {"u": "c"}, "prerequisites": [{"flag": "f", "variations": []}], "layer": slot,
+        "holdout": "h", "sticky": true, "salt": "s", "bucket_by": "/company", "analysis": {"alpha": 0.1}, "bandit": {},
+        "live_weights": {"c": 1.0}, "schedule": {"end_at": "2026-01-31T12:00:00Z"}, "discovered": false,
+        "decision": {"outcome": "inconclusive", "reason": "r", "at": "2026-01-31T12:00:00Z"}}),
+    );
+    check::<SegmentDefinition, SegmentDocument>(
+        &json!({"key": "k", "name": "n", "included": ["u"], "excluded": ["v"],
+        "condition": clause}),
+    );
+    check::<LayerDefinition, LayerDocument>(&json!({"key": "k", "name": "n", "salt": "s"}));
+    check::<HoldoutDefinition, HoldoutDocument>(
+        &json!({"key": "k", "name": "n", "percent": 1.0, "salt": "s"}),
+    );
+    check::<EnvironmentDefinition, EnvironmentDocument>(&json!({"key": "k"}));
+    check::<DimensionDefinition, DimensionDocument>(&json!({"key": "k", "property": "p"}));
+    check::<ProjectDefinition, ProjectDocument>(&json!({"key": "k"}));
+    check::<TagDefinition, TagDocument>(&json!({"key": "k"}));
+    check::<RolloutScheduleDefinition, RolloutScheduleDocument>(
+        &json!({"key": "k", "name": "n", "flag": "f", "rule": "r",
+        "variation": "a", "control": "b", "stages": []}),
+    );
     check::<MetricDefinition, MetricDocument>(&json!({"key": "k", "name": "n", "kind": "sum", "event": "e",
         "direction": "up", "conversion_window_seconds": 1, "cap": 1.0}));
     check::<GuardrailDefinition, GuardrailDocument>(
@@ -55,7 +82,7 @@ fn the_documented_shapes_are_those_of_the_domain() {
         "margin": 0.1, "alpha": 0.1}),
     );
     // The algorithm is left out where it is the only one that there is.
-    let flag = json!({"key": "k", "name": "n", "type": "boolean", "variations": [], "enabled": true, "archived": true,
+    let flag = json!({"key": "k", "name": "n", "owner": "o", "project": "p", "tags": ["t"], "type": "boolean", "variations": [], "enabled": true, "archived": true,
         "off_variation": "o", "default": {"variation": "o"}, "salt": "s", "bucket_by": "/company", "overrides": {"u": "o"},
         "prerequisites": [{"flag": "f", "variations": []}], "holdout": "h", "measured": true,
         "layer": {"layer": "l", "from_percent": 0.0, "to_percent": 1.0}, "rules": [{"id": "r", "serve": {"variation": "o"}}],

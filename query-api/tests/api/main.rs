@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod catalog;
 mod conformance;
 mod definitions;
 mod evaluation;
 mod events;
 mod exposures;
+mod life_cycle;
 mod ofrep;
 mod openfeature;
 mod operation;

@@ -78,6 +78,39 @@ async fn the_settings_are_those_that_guardrails_get() {
     let settings = server.get("/api/v1/safety/settings").await.json();
     assert_eq!(settings["default_margin"], made["definition"]["margin"]);
     assert_eq!(settings["default_alpha"], made["definition"]["alpha"]);
+    let path = "/api/v1/safety/settings";
+    let mut stricter = settings;
+    stricter["default_margin"] = json!(0.5);
+    let set = server.put(path, Some("\"v0\""), &stricter).await;
+    assert_eq!(
+        (set.status, set.header("etag")),
+        (200, Some("\"v1\"")),
+        "{}",
+        set.text
+    );
+    problem(
+        &server.put(path, Some("\"v0\""), &stricter).await,
+        412,
+        "version_mismatch",
+    );
+    stricter["default_alpha"] = json!(1.0);
+    problem(
+        &server.put(path, None, &stricter).await,
+        422,
+        "invalid_definition",
+    );
+    let mut other = guardrail();
+    other["event"] = json!("crash");
+    other.as_object_mut().unwrap().remove("margin");
+    assert_eq!(
+        server.post("/api/v1/guardrails", &other).await.json()["definition"]["margin"],
+        0.5
+    );
+    let log = server.get("/api/v1/audit-logs?kind=settings").await.json();
+    assert_eq!(
+        log["items"][0]["changes"],
+        json!([{"path": "/default_margin", "before": 0.1, "after": 0.5}])
+    );
     server.stop().await;
 }
 

@@ -1,58 +1,71 @@
-//! The kinds of documents: their tables, what makes each valid, and what they need of each other.
+//! The kinds of documents: their tables, and what makes metrics and flags valid.
 
 use std::collections::BTreeSet;
 
 use domain::experiment::ExperimentDefinition;
-use domain::metric::{InvalidMetric, MetricDefinition};
-use domain::rules::definition::{FlagDefinition, Serve};
-use domain::{ExperimentKey, FlagKey, MetricKey, VariantKey};
+use domain::metric::MetricDefinition;
+use domain::rollout::RolloutScheduleDefinition;
+use domain::rules::definition::{Definitions, FlagDefinition, Serve};
+use domain::{FlagKey, MetricKey, VariantKey};
 
-use super::super::{ObjectKind, Store, Write, failed};
-use super::{Definition, stored};
+use super::super::ObjectKind;
+use super::Definition;
+use super::labels::Labels;
 use crate::error::ControlError;
 
 /// The SQL of one table.
 pub(in crate::store) struct Statements {
+    pub(super) table: &'static str,
     pub(super) insert: &'static str,
     pub(super) get: &'static str,
     pub(super) update: &'static str,
     pub(super) delete: &'static str,
-    pub(super) list: &'static str,
+    pub(super) all: &'static str,
 }
 
 /// The tables differ in their names only; the macro keeps their SQL static text.
 macro_rules! statements {
     ($table:literal) => {
-        &Statements {
+        &$crate::store::definitions::kinds::Statements {
+            table: $table,
             insert: concat!(
                 "INSERT INTO ",
                 $table,
                 " (key, document, version, discovered, created_at, updated_at) VALUES (?1, ?2, 1, ?3, ?4, ?4)"
             ),
             get: concat!(
-                "SELECT key, document, version, discovered, created_at, updated_at FROM ",
+                "SELECT key, document, version, discovered, created_at, updated_at, deleted_at FROM ",
                 $table,
                 " WHERE key = ?1"
             ),
             update: concat!(
                 "UPDATE ",
                 $table,
-                " SET document = ?2, version = ?3, discovered = ?4, updated_at = ?5 WHERE key = ?1"
+                " SET document = ?2, version = ?3, discovered = ?4, created_at = ?5, updated_at = ?6,
+                  deleted_at = NULL WHERE key = ?1"
             ),
-            delete: concat!("DELETE FROM ", $table, " WHERE key = ?1"),
-            list: concat!(
-                "SELECT key, document, version, discovered, created_at, updated_at FROM ",
+            delete: concat!(
+                "UPDATE ",
                 $table,
-                " WHERE key > ?1 ORDER BY key LIMIT ?2"
+                " SET version = ?2, deleted_at = ?3 WHERE key = ?1"
+            ),
+            all: concat!(
+                "SELECT key, document, version, discovered, created_at, updated_at, deleted_at FROM ",
+                $table,
+                " WHERE deleted_at IS NULL ORDER BY key"
             ),
         }
     };
 }
+pub(super) use statements;
 
 /// What the store needs to know of a kind of document.
-pub(in crate::store) trait Table {
+pub(in crate::store) trait Table: Sized {
     /// Its SQL.
     const STATEMENTS: &'static Statements;
+
+    /// What it is found by.
+    fn labels(&self) -> Labels<'_>;
 
     /// Notes in the document itself whether it was discovered, where it has a place for that.
     fn set_discovered(&mut self, _discovered: bool) {}
@@ -60,6 +73,11 @@ pub(in crate::store) trait Table {
     /// The metrics that must exist.
     fn used_metrics(&self) -> Vec<&MetricKey> {
         Vec::new()
+    }
+
+    /// Refuses to be deleted in a state in which it must stay.
+    fn check_deletable(&self) -> Result<(), ControlError> {
+        Ok(())
     }
 
     /// The flag, if it is one.
@@ -71,39 +89,29 @@ pub(in crate::store) trait Table {
     fn as_experiment(&self) -> Option<&ExperimentDefinition> {
         None
     }
-}
 
-impl Table for ExperimentDefinition {
-    const STATEMENTS: &'static Statements = statements!("experiments");
-
-    fn set_discovered(&mut self, discovered: bool) {
-        self.discovered = discovered;
+    /// The rollout schedule, if it is one.
+    fn as_rollout(&self) -> Option<&RolloutScheduleDefinition> {
+        None
     }
 
-    fn used_metrics(&self) -> Vec<&MetricKey> {
-        self.metrics.iter().map(|used| &used.metric).collect()
-    }
-
-    fn as_experiment(&self) -> Option<&ExperimentDefinition> {
-        Some(self)
-    }
-}
-
-impl Definition for ExperimentDefinition {
-    type Key = ExperimentKey;
-    const KIND: ObjectKind = ObjectKind::Experiment;
-
-    fn key(&self) -> &ExperimentKey {
-        &self.key
-    }
-
-    fn check(&self) -> Result<(), ControlError> {
-        Ok(ExperimentDefinition::check(self)?)
+    /// Puts it among the definitions that decide who gets what, instead of the one of its key, and gives the list that
+    /// it stands in; nothing when it does not decide that.
+    fn place(&self, _definitions: &mut Definitions) -> Option<&'static str> {
+        None
     }
 }
 
 impl Table for MetricDefinition {
     const STATEMENTS: &'static Statements = statements!("metrics");
+
+    fn labels(&self) -> Labels<'_> {
+        Labels {
+            name: &self.name,
+            value_type: Some(self.kind.as_str()),
+            ..Labels::default()
+        }
+    }
 }
 
 impl Definition for MetricDefinition {
@@ -122,8 +130,40 @@ impl Definition for MetricDefinition {
 impl Table for FlagDefinition {
     const STATEMENTS: &'static Statements = statements!("flags");
 
+    fn labels(&self) -> Labels<'_> {
+        let status = match (self.archived, self.enabled) {
+            (true, _) => "archived",
+            (false, true) => "enabled",
+            (false, false) => "disabled",
+        };
+        Labels {
+            name: &self.name,
+            status: Some(status),
+            value_type: Some(value_type(self)),
+            owner: self.owner.as_deref(),
+            project: self.project.as_ref().map(domain::ProjectKey::as_str),
+            tags: &self.tags,
+        }
+    }
+
     fn as_flag(&self) -> Option<&FlagDefinition> {
         Some(self)
+    }
+
+    fn place(&self, definitions: &mut Definitions) -> Option<&'static str> {
+        definitions.flags.retain(|other| other.key != self.key);
+        definitions.flags.push(self.clone());
+        Some("flags")
+    }
+}
+
+fn value_type(flag: &FlagDefinition) -> &'static str {
+    use domain::rules::definition::ValueType;
+    match flag.value_type {
+        ValueType::Boolean => "boolean",
+        ValueType::String => "string",
+        ValueType::Number => "number",
+        ValueType::Json => "json",
     }
 }
 
@@ -160,60 +200,12 @@ impl Definition for FlagDefinition {
         }
         Ok(())
     }
-}
 
-/// Checks a document against those that it needs and those that need it.
-pub(super) async fn check_references<D: Definition>(
-    write: &mut Write,
-    definition: &D,
-) -> Result<(), ControlError> {
-    for metric in definition.used_metrics() {
-        let known = stored::<MetricDefinition>(write, metric.as_str()).await?;
-        if let (None, Some(experiment)) = (known, definition.as_experiment()) {
-            let (experiment, metric) = (experiment.key.clone(), metric.clone());
-            return Err(InvalidMetric::Unknown { experiment, metric }.into());
+    /// Lays changed rollouts out such that the fewest users move.
+    fn prepare(&mut self, previous: Option<&Self>) -> Result<(), ControlError> {
+        if let Some(previous) = previous {
+            self.keep_assignments(previous);
         }
+        Ok(())
     }
-    let Some(flag) = definition.as_flag() else {
-        return Ok(());
-    };
-    for guardrail in Store::guardrails_on(write, &flag.key).await? {
-        let watched = &guardrail.definition;
-        for needed in [&watched.control, &watched.treatment] {
-            if !flag.variations.iter().any(|variation| variation.key == *needed) {
-                return Err(ControlError::InUse {
-                    kind: ObjectKind::Flag,
-                    key: flag.key.to_string(),
-                    used_by: format!("guardrail {}, which compares variation {needed}", guardrail.id),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Who would miss the document if it were deleted.
-pub(super) async fn used_by(
-    write: &mut Write,
-    kind: ObjectKind,
-    key: &str,
-) -> Result<Option<String>, ControlError> {
-    let (sql, user) = match kind {
-        ObjectKind::Metric => (
-            "SELECT experiments.key FROM experiments, json_each(experiments.document, '$.metrics') AS used
-             WHERE json_extract(used.value, '$.metric') = ?1 ORDER BY experiments.key LIMIT 1",
-            ObjectKind::Experiment,
-        ),
-        ObjectKind::Flag => (
-            "SELECT id FROM guardrails WHERE flag = ?1 AND retired_at IS NULL ORDER BY id LIMIT 1",
-            ObjectKind::Guardrail,
-        ),
-        _ => return Ok(None),
-    };
-    let found: Option<String> = sqlx::query_scalar(sql)
-        .bind(key)
-        .fetch_optional(&mut **write)
-        .await
-        .map_err(failed("look for users of a definition"))?;
-    Ok(found.map(|found| format!("{user} {found}")))
 }

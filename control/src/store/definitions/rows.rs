@@ -1,16 +1,15 @@
 //! The rows that definitions are kept in.
 
-use std::borrow::Borrow;
-
 use domain::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::super::{Document, Write, corrupt, failed};
-use super::Definition;
+use super::{Definition, labels};
 use crate::error::ControlError;
 
 /// A definition as its row has it.
+#[derive(Debug, Clone)]
 pub(in crate::store) struct Stored {
     pub(in crate::store) key: String,
     pub(in crate::store) document: String,
@@ -18,6 +17,7 @@ pub(in crate::store) struct Stored {
     pub(in crate::store) discovered: bool,
     created_at: i64,
     updated_at: i64,
+    deleted_at: Option<i64>,
 }
 
 impl Stored {
@@ -30,6 +30,7 @@ impl Stored {
                 discovered: row.try_get("discovered")?,
                 created_at: row.try_get("created_at")?,
                 updated_at: row.try_get("updated_at")?,
+                deleted_at: row.try_get("deleted_at")?,
             })
         };
         read().map_err(failed("read a definition"))
@@ -37,17 +38,32 @@ impl Stored {
 
     pub(in crate::store) fn into_document<D: Definition>(self) -> Result<Document<D>, ControlError> {
         Ok(Document {
-            definition: serde_json::from_str(&self.document).map_err(corrupt(D::KIND, &self.key))?,
+            definition: self.definition()?,
             version: self.version,
             discovered: self.discovered,
             created_at: Timestamp(self.created_at),
             updated_at: Timestamp(self.updated_at),
+            deleted_at: self.deleted_at.map(Timestamp),
         })
+    }
+
+    /// What the row defines.
+    pub(in crate::store) fn definition<D: Definition>(&self) -> Result<D, ControlError> {
+        serde_json::from_str(&self.document).map_err(corrupt(D::KIND, &self.key))
     }
 }
 
 /// Reads a definition within a write.
 pub(in crate::store) async fn stored<D: Definition>(
+    write: &mut Write,
+    key: &str,
+) -> Result<Option<Stored>, ControlError> {
+    let found = stored_or_deleted::<D>(write, key).await?;
+    Ok(found.filter(|found| found.deleted_at.is_none()))
+}
+
+/// Reads a definition within a write, also a deleted one.
+pub(super) async fn stored_or_deleted<D: Definition>(
     write: &mut Write,
     key: &str,
 ) -> Result<Option<Stored>, ControlError> {
@@ -59,14 +75,22 @@ pub(in crate::store) async fn stored<D: Definition>(
     row.as_ref().map(Stored::read).transpose()
 }
 
-/// Writes a row that is not there yet.
+/// Writes a row that is not there yet. Over a deleted one the versions go on, so that an old ETag never fits again.
 pub(in crate::store) async fn insert<D: Definition>(
     write: &mut Write,
-    key: &str,
+    definition: &D,
     document: &str,
     discovered: bool,
     at: Timestamp,
 ) -> Result<Stored, ControlError> {
+    let key: &str = std::borrow::Borrow::borrow(definition.key());
+    if let Some(deleted) = stored_or_deleted::<D>(write, key).await? {
+        let restarted = Stored {
+            created_at: at.0,
+            ..deleted
+        };
+        return replace_as(write, (&restarted, definition), document, discovered, at).await;
+    }
     let made = Stored {
         key: key.to_owned(),
         document: document.to_owned(),
@@ -74,6 +98,7 @@ pub(in crate::store) async fn insert<D: Definition>(
         discovered,
         created_at: at.0,
         updated_at: at.0,
+        deleted_at: None,
     };
     sqlx::query(D::STATEMENTS.insert)
         .bind(key)
@@ -83,44 +108,63 @@ pub(in crate::store) async fn insert<D: Definition>(
         .execute(&mut **write)
         .await
         .map_err(failed("write a definition"))?;
+    labels::write(write, definition).await?;
     Ok(made)
 }
 
 /// Replaces a declared or discovered document by a declared one.
 pub(in crate::store) async fn replace<D: Definition>(
     write: &mut Write,
-    before: &Stored,
+    (before, definition): (&Stored, &D),
     document: &str,
     at: Timestamp,
 ) -> Result<Stored, ControlError> {
-    replace_as::<D>(write, before, document, false, at).await
+    replace_as(write, (before, definition), document, false, at).await
 }
 
-/// Replaces a document.
+/// Replaces a document, and restores one that was deleted.
 pub(in crate::store) async fn replace_as<D: Definition>(
     write: &mut Write,
-    before: &Stored,
+    (before, definition): (&Stored, &D),
     document: &str,
     discovered: bool,
     at: Timestamp,
 ) -> Result<Stored, ControlError> {
-    let key: &str = before.key.borrow();
     let made = Stored {
-        key: key.to_owned(),
+        key: before.key.clone(),
         document: document.to_owned(),
         version: before.version + 1,
         discovered,
         created_at: before.created_at,
         updated_at: at.0,
+        deleted_at: None,
     };
     sqlx::query(D::STATEMENTS.update)
-        .bind(key)
+        .bind(&made.key)
         .bind(document)
         .bind(made.version)
         .bind(discovered)
+        .bind(made.created_at)
         .bind(at.0)
         .execute(&mut **write)
         .await
         .map_err(failed("write a definition"))?;
+    labels::write(write, definition).await?;
     Ok(made)
+}
+
+/// Marks a row as deleted; it can be restored.
+pub(super) async fn mark_deleted<D: Definition>(
+    write: &mut Write,
+    before: &Stored,
+    at: Timestamp,
+) -> Result<(), ControlError> {
+    sqlx::query(D::STATEMENTS.delete)
+        .bind(&before.key)
+        .bind(before.version + 1)
+        .bind(at.0)
+        .execute(&mut **write)
+        .await
+        .map_err(failed("delete a definition"))?;
+    labels::forget(write, D::KIND, &before.key).await
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Algorithm, BucketRange, Condition, LayerSlot, Prerequisite, is_false};
-use crate::experiment::{ExperimentDefinition, ExperimentStatus};
+use crate::experiment::{ExperimentDefinition, ExperimentStatus, VariantDefinition};
 use crate::ids::{ExperimentKey, HoldoutKey, UnitId, VariantKey};
 
 /// One arm and its share.
@@ -107,31 +107,64 @@ pub struct ExperimentAllocation {
 }
 
 impl From<&ExperimentDefinition> for ExperimentAllocation {
-    /// The plain allocation: everybody takes part, with the weights of the variants.
+    /// The part of an experiment that evaluations need.
     fn from(experiment: &ExperimentDefinition) -> Self {
         let variants = experiment.variants.iter().map(|variant| VariantAllocation {
             key: variant.key.clone(),
             weight: variant.weight,
-            value: Value::Null,
-            url: None,
-            buckets: Vec::new(),
+            value: variant.value.clone(),
+            url: variant.url.clone(),
+            buckets: variant.buckets.clone(),
         });
         Self {
             key: experiment.key.clone(),
             status: experiment.status,
             variants: variants.collect(),
-            factors: Vec::new(),
-            live_weights: None,
-            traffic_percent: 100.0,
-            audience: Condition::default(),
-            overrides: BTreeMap::new(),
-            prerequisites: Vec::new(),
-            layer: None,
-            holdout: None,
-            sticky: false,
-            salt: None,
+            factors: experiment.factors.clone(),
+            live_weights: experiment.live_weights.clone(),
+            traffic_percent: experiment.traffic_percent,
+            audience: experiment.audience.clone(),
+            overrides: experiment.overrides.clone(),
+            prerequisites: experiment.prerequisites.clone(),
+            layer: experiment.layer.clone(),
+            holdout: experiment.holdout.clone(),
+            sticky: experiment.sticky,
+            salt: experiment.salt.clone(),
             algorithm: Algorithm::default(),
-            bucket_by: None,
+            bucket_by: experiment.bucket_by.clone(),
+        }
+    }
+}
+
+impl ExperimentDefinition {
+    /// Makes the variants of a multivariate experiment out of its factors, where it has none yet.
+    ///
+    /// # Errors
+    /// A phrase when there are too many combinations or a key that joins them is not valid.
+    pub fn expand_factors(&mut self) -> Result<(), String> {
+        let mut allocation = ExperimentAllocation::from(&*self);
+        allocation.expand_factors()?;
+        if self.variants.is_empty() {
+            let made = allocation.variants.into_iter();
+            self.variants = made
+                .map(|variant| VariantDefinition {
+                    key: variant.key,
+                    weight: variant.weight,
+                    value: variant.value,
+                    url: variant.url,
+                    buckets: variant.buckets,
+                })
+                .collect();
+        }
+        Ok(())
+    }
+
+    /// Lays the variants out so that, compared with the experiment as it was, the fewest units move.
+    pub fn keep_assignments(&mut self, previous: &Self) {
+        let mut allocation = ExperimentAllocation::from(&*self);
+        allocation.keep_assignments(&ExperimentAllocation::from(previous));
+        for (variant, laid_out) in self.variants.iter_mut().zip(allocation.variants) {
+            variant.buckets = laid_out.buckets;
         }
     }
 }

@@ -1,0 +1,186 @@
+//! What an experiment promises before it starts: its type, its analysis, and how a bandit learns.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::MetricKey;
+use crate::results::Correction;
+
+/// What is being compared, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExperimentType {
+    /// Variants against a control, with fixed weights.
+    #[default]
+    Ab,
+    /// Every combination of the levels of some factors.
+    Multivariate,
+    /// Variants that are pages of their own.
+    SplitUrl,
+    /// Weights follow what is learned.
+    Bandit,
+}
+
+impl ExperimentType {
+    /// The type as on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ab => "ab",
+            Self::Multivariate => "multivariate",
+            Self::SplitUrl => "split_url",
+            Self::Bandit => "bandit",
+        }
+    }
+}
+
+/// How the decision is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnalysisMethod {
+    /// Valid at every look.
+    #[default]
+    Sequential,
+    /// One look at the end.
+    FixedHorizon,
+    /// Some looks, planned beforehand.
+    GroupSequential,
+    /// By posterior probabilities.
+    Bayesian,
+}
+
+/// The analysis that is planned before the start, and kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnalysisSettings {
+    /// How the decision is to be made.
+    #[serde(default)]
+    pub method: AnalysisMethod,
+    /// The error rate over all comparisons; between 0 and 1.
+    #[serde(default = "default_alpha")]
+    pub alpha: f64,
+    /// How it is held over comparisons.
+    #[serde(default)]
+    pub correction: Correction,
+    /// How many users the experiment is planned for, over all variants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_units: Option<u64>,
+    /// The smallest relative lift of a goal metric that those users shall show, such as 0.02; above 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum_effect: Option<f64>,
+    /// The chance to see a lift of that size; between 0 and 1.
+    #[serde(default = "default_power")]
+    pub power: f64,
+    /// The numbers of exposed users at which looks are planned, ascending; any time when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<u64>,
+}
+
+/// The usual five in a hundred.
+fn default_alpha() -> f64 {
+    0.05
+}
+
+/// The usual four in five.
+fn default_power() -> f64 {
+    0.8
+}
+
+impl Default for AnalysisSettings {
+    fn default() -> Self {
+        Self {
+            method: AnalysisMethod::default(),
+            alpha: default_alpha(),
+            correction: Correction::default(),
+            planned_units: None,
+            minimum_effect: None,
+            power: default_power(),
+            looks: Vec::new(),
+        }
+    }
+}
+
+impl AnalysisSettings {
+    /// What is wrong with the numbers, as the end of a sentence.
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        let is_rate = |rate: f64| rate > 0.0 && rate < 1.0;
+        if !is_rate(self.alpha) {
+            return Some("alpha lies between 0 and 1, both excluded");
+        }
+        if !is_rate(self.power) {
+            return Some("power lies between 0 and 1, both excluded");
+        }
+        if self.planned_units == Some(0) {
+            return Some("planned_units is at least 1");
+        }
+        let effect = self.minimum_effect;
+        if effect.is_some_and(|effect| !(effect.is_finite() && effect > 0.0)) {
+            return Some("minimum_effect is a finite number above 0");
+        }
+        if !self.looks.is_sorted_by(|before, after| before < after) || self.looks.first() == Some(&0) {
+            return Some("looks ascend from at least 1");
+        }
+        None
+    }
+}
+
+/// The shortest time between two changes of a bandit's weights: the engine's commits are a second apart.
+pub const BANDIT_INTERVAL_MIN_SECONDS: u32 = 10;
+
+/// How a bandit learns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BanditSettings {
+    /// What is to be large, or small where the metric's direction is `down`; the first goal metric when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<MetricKey>,
+    /// How often weights are set anew, in seconds.
+    #[serde(default = "default_interval")]
+    pub interval_seconds: u32,
+    /// The share that every variant keeps, so that what it is worth stays known; times the variants at most 1.
+    #[serde(default = "default_floor")]
+    pub floor: f64,
+    /// The users that each variant needs before weights change.
+    #[serde(default = "default_burn_in")]
+    pub burn_in_units: u64,
+}
+
+/// Slow enough that conversions which follow an exposure at some distance are seen.
+fn default_interval() -> u32 {
+    3_600
+}
+
+/// One in a hundred keeps an estimate alive and costs little.
+fn default_floor() -> f64 {
+    0.01
+}
+
+/// Below that a posterior is mostly its prior.
+fn default_burn_in() -> u64 {
+    200
+}
+
+impl Default for BanditSettings {
+    fn default() -> Self {
+        Self {
+            metric: None,
+            interval_seconds: default_interval(),
+            floor: default_floor(),
+            burn_in_units: default_burn_in(),
+        }
+    }
+}
+
+impl BanditSettings {
+    /// What is wrong with the numbers for so many variants, as the end of a sentence.
+    pub(super) fn problem(&self, variants: usize) -> Option<String> {
+        if self.interval_seconds < BANDIT_INTERVAL_MIN_SECONDS {
+            return Some(format!(
+                "the interval of a bandit is at least {BANDIT_INTERVAL_MIN_SECONDS} seconds"
+            ));
+        }
+        let floors = self.floor * variants as f64;
+        if !(self.floor >= 0.0 && floors <= 1.0) {
+            return Some("the floor of a bandit times its variants lies between 0 and 1".to_owned());
+        }
+        None
+    }
+}
