@@ -273,7 +273,7 @@ fn what_cannot_be_planned_has_a_reason() {
         },
         Plan {
             looking: Looking::MixtureTest { looks: 0 },
-            ..good.clone()
+            ..good
         },
         plan(Metric::Mean {
             sd: 0.0,
