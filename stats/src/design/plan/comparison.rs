@@ -283,8 +283,15 @@ impl<'a> Comparison<'a> {
         power: f64,
     ) -> Result<Planned, StatsError> {
         let total: f64 = self.plan.shares.iter().sum();
-        // A size found by search may lie a rounding error above a whole number.
-        let whole = |share: &f64| (units * share / total - 1e-6).ceil() as u64;
+        // What is needed is rounded up, what there is down; a size found by search may miss a whole number by a rounding error.
+        let whole = |share: &f64| {
+            let part = units * share / total;
+            if found == Found::Units {
+                (part - 1e-6).ceil() as u64
+            } else {
+                (part + 1e-6).floor() as u64
+            }
+        };
         let units_per_arm: Vec<u64> = self.plan.shares.iter().map(whole).collect();
         let spread = self.spread(effect)?;
         let expected = |ends: Ends| units * ends.mean_information;
