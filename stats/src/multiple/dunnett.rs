@@ -204,6 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn degrees_of_freedom_near_0_have_no_critical_value() {
+        // What must never change: a quantile beyond the largest number is a reason, not a panic.
+        let shape = Shape {
+            treatments: 3,
+            df: f64::MIN_POSITIVE,
+            rho: 0.5,
+            alternative: Alternative::TwoSided,
+        };
+        assert!(critical_value(shape, 0.05).is_err());
+    }
+
+    #[test]
     fn interval_and_p_value_agree_and_order_does_not_matter() {
         let control = Sample::from_variance(40, 10.0, 4.0);
         let arms = [

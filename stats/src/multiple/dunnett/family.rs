@@ -232,7 +232,12 @@ struct Curve {
 impl Curve {
     fn new(limits: &[f64; 2], function: impl Fn(f64) -> f64) -> Self {
         let [low, high] = *limits;
-        let pieces = ((high - low) / CURVE_PIECE).ceil().clamp(1.0, MAX_PIECES);
+        // Limits that are not numbers have one piece, whose values are no numbers either.
+        let pieces = if (high - low).is_finite() {
+            ((high - low) / CURVE_PIECE).ceil().clamp(1.0, MAX_PIECES)
+        } else {
+            1.0
+        };
         let width = ((high - low) / pieces).max(f64::MIN_POSITIVE);
         let mut values = Vec::with_capacity(pieces as usize * CURVE_POINTS);
         for piece in 0..pieces as usize {
