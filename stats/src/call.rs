@@ -46,6 +46,12 @@ pub fn call(request: &Value) -> Value {
 
 /// The name and the result of the method that a request asks for.
 fn answer(request: &Value) -> Result<(&'static str, Value), StatsError> {
+    if !request.is_object() {
+        return Err(StatsError::invalid(
+            "the request",
+            "must be an object with method and inputs",
+        ));
+    }
     let name = request
         .get("method")
         .and_then(Value::as_str)

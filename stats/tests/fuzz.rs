@@ -128,6 +128,33 @@ fn arm() -> impl Strategy<Value = Value> {
     })
 }
 
+/// Inputs with a shape of their own, made of the plain ones.
+fn structured(plain: &Map<String, Value>) -> Map<String, Value> {
+    let of = |name: &str| plain.get(name).cloned().unwrap_or(Value::Null);
+    let arm = json!({
+        "x": of("x1"), "n": of("n1"), "count": of("n2"), "exposure": of("V"), "mean": of("diff"), "se": of("se"),
+        "mean_log": of("z"), "m2_log": of("V"), "estimate": of("estimate"), "traffic": of("n_control"),
+        "share": of("alpha"), "m2": of("V"), "var": of("variance"),
+    });
+    let one_of = |names: &[&str]| {
+        let index = plain.get("n").and_then(Value::as_u64).unwrap_or(0) as usize;
+        json!(names[index % names.len()])
+    };
+    let fields = json!({
+        "arms": [arm, arm, arm], "effects": [arm, arm], "batches": [arm, arm], "rope": [of("diff"), of("p")],
+        "family": one_of(&["beta_binomial", "gamma_poisson", "normal", "log_normal"]),
+        "rule": one_of(&["thompson", "lord_plus_plus", "top_two", "saffron"]),
+        "metric": one_of(&["proportion", "mean", "ratio", "count"]),
+        "looking": one_of(&["once", "group_sequential", "mixture_test", "confidence_sequence", "once"]),
+        "goal": one_of(&["superiority", "non_inferiority", "equivalence"]),
+        "correction": one_of(&["bonferroni", "dunnett", "sidak", "none", "holm"]),
+        "units": of("N"), "numerator_mean": of("p1"), "numerator_sd": of("sd"), "denominator_mean": of("p2"),
+        "denominator_sd": of("se"), "futility_spending": "HSD_-2", "alpha_one_sided": of("alpha_per_side"),
+        "stopped_at_look": of("K"), "threshold": of("c"),
+    });
+    fields.as_object().cloned().unwrap_or_default()
+}
+
 /// Inputs that hold something for every name that methods read.
 fn inputs() -> impl Strategy<Value = Value> {
     let list = || prop::collection::vec(number(), 0..6).prop_map(Value::Array);
@@ -165,6 +192,7 @@ fn inputs() -> impl Strategy<Value = Value> {
                 );
                 map.insert("spending".to_owned(), json!("LD_OBF"));
                 map.insert("prior".to_owned(), json!([1, 1]));
+                map.extend(structured(&map));
             }
             Value::Object(map)
         })

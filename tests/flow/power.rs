@@ -69,7 +69,10 @@ fn people_see_a_table_with_days_and_assumptions() -> Result<()> {
     let days = succeed(&mut power(
         "proportion --baseline 0.05 --days 14 --daily-units 4000 --format table",
     ))?;
-    ensure!(days.contains("56,000") && days.contains("14.0 days"), "{days}");
+    ensure!(
+        days.contains("56,000") && days.contains("14.0 days: 2 whole weeks"),
+        "{days}"
+    );
     Ok(())
 }
 

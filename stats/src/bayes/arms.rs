@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::posterior::Posterior;
 use crate::error::StatsError;
+use crate::special::normal;
 use crate::special::quadrature::integrate;
 use crate::special::roots::{Bracket, brent};
 
@@ -42,6 +43,7 @@ pub struct PairChance {
 /// [`StatsError::TooLarge`] beyond [`MAX_ARMS`].
 pub fn compare(arms: &[Posterior]) -> Result<Vec<ArmChance>, StatsError> {
     check(arms)?;
+    let arms = &centred(arms);
     let grid = grid(arms.iter());
     let chances = (0..arms.len()).map(|index| {
         let others_below = |u: f64| below_all(arms, index, u);
@@ -88,6 +90,10 @@ pub fn difference_below(
 ) -> Result<f64, StatsError> {
     let arms = [control.clone(), treatment.clone()];
     check(&arms)?;
+    if let (Posterior::Normal { mean, sd }, Posterior::Normal { mean: other, sd: its }) = (control, treatment)
+    {
+        return Ok(normal::cdf((difference - (other - mean)) / sd.hypot(*its)));
+    }
     // The narrower arm is the variable of integration, so that the other's distribution is smooth against it.
     let grid = grid(arms.iter());
     let shifted = |u: f64| {
@@ -129,6 +135,21 @@ pub fn difference_quantile(control: &Posterior, treatment: &Posterior, p: f64) -
     brent("credible difference", bracket, tolerance, |difference| {
         difference_below(control, treatment, difference).unwrap_or(f64::NAN) - p
     })
+}
+
+/// Normal posteriors moved so that the first is at 0: at an offset of 1e9 a grid of points would lose its digits.
+fn centred(arms: &[Posterior]) -> Vec<Posterior> {
+    let Some(Posterior::Normal { mean: centre, .. }) = arms.first() else {
+        return arms.to_vec();
+    };
+    let moved = |arm: &Posterior| match arm {
+        Posterior::Normal { mean, sd } => Posterior::Normal {
+            mean: mean - centre,
+            sd: *sd,
+        },
+        other => other.clone(),
+    };
+    arms.iter().map(moved).collect()
 }
 
 fn check(arms: &[Posterior]) -> Result<(), StatsError> {
@@ -204,6 +225,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn an_offset_does_not_cost_digits() {
+        let at = |offset: f64| {
+            let arms = [0.0, 1.0, 2.5].map(|mean| Posterior::Normal {
+                mean: offset + mean,
+                sd: 1.0,
+            });
+            compare(&arms).unwrap()
+        };
+        for (near, far) in at(0.0).iter().zip(at(1e9)) {
+            assert!(
+                (near.best - far.best).abs() < 1e-9 && (near.expected_loss - far.expected_loss).abs() < 1e-9
+            );
+        }
+    }
 
     #[test]
     fn two_normals_agree_with_the_closed_form() {

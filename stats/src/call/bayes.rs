@@ -90,11 +90,11 @@ pub(super) fn gamma_poisson(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let treatment = gamma_posterior(from_treatment, in_treatment, shape, rate)?;
     // The control's share of two independent gamma variables has a beta distribution.
     let share = Share::of(rate + in_control, rate + in_treatment);
-    let higher = ln_beta_tails(shape + from_control as f64, shape + from_treatment as f64, share)
-        .lower
-        .exp();
+    let tails = ln_beta_tails(shape + from_control as f64, shape + from_treatment as f64, share);
     Ok(json!({
-        "p_treatment_rate_higher": higher,
+        "p_treatment_rate_higher": tails.lower.exp(),
+        "p_control_rate_higher": tails.upper.exp(),
+        "log10_p_control_rate_higher": super::number(tails.upper * std::f64::consts::LOG10_E),
         "ci95_control": interval_95(&control)?,
         "ci95_treatment": interval_95(&treatment)?,
     }))

@@ -139,7 +139,7 @@ pub fn dunnett_test(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         .map(means::sample)
         .collect::<Result<Vec<_>, _>>()?;
     let alpha = inputs.rate_or("alpha", 0.05)?;
-    let answer = dunnett::test(&control, &treatments, alpha, Alternative::TwoSided)?;
+    let answer = dunnett::test(&control, &treatments, alpha, means::alternative(inputs)?)?;
     let of = |part: fn(&dunnett::DunnettComparison) -> f64| {
         numbers(&answer.comparisons.iter().map(part).collect::<Vec<_>>())
     };

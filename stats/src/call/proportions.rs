@@ -112,7 +112,8 @@ fn named(table: &Table, alpha: f64) -> Result<Estimate, StatsError> {
         }
         Err(reason) => answer.reason = Some(reason),
     }
-    if rare < FEW_EVENTS && all <= FISHER_UNITS {
+    // With few events the exact test is quick at any size.
+    if rare < FEW_EVENTS {
         let exact = exact::fisher(table).two_sided;
         answer.method = "two_proportion_fisher";
         answer.p_value = Some(exact.p);

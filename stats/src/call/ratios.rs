@@ -18,8 +18,14 @@ fn joint(arm: &Inputs<'_>, x: &str, y: &str) -> Result<JointSample, StatsError> 
     JointSample::from_sums(sums(arm, x)?, sums(arm, y)?, arm.finite("cross_sum")?)
 }
 
-fn failed(error: &StatsError) -> Value {
-    json!({"status": status(error), "reason": error})
+/// The answer where an arm has no estimate.
+fn failed(error: StatsError, control: &JointSample, treatment: &JointSample) -> Value {
+    let units = ArmUnits {
+        control: control.n(),
+        treatment: treatment.n(),
+    };
+    let result = json!({"status": status(&error)});
+    completed(result, &Estimate::absent("delta_method", units, error))
 }
 
 /// A ratio metric by the delta method.
@@ -31,7 +37,7 @@ pub fn ratio_metric_delta(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         .and_then(|control| ratio::arm_ratio(&treatment, "treatment").map(|treatment| [control, treatment]));
     let [control, treatment] = match arms {
         Ok(arms) => arms,
-        Err(error) => return Ok(failed(&error)),
+        Err(error) => return Ok(failed(error, &control, &treatment)),
     };
     let mut result = comparison(
         control.arm,
@@ -147,7 +153,7 @@ pub fn cuped_mean(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     ] {
         let adjusted = match cuped::adjust(&control, &treatment, slope) {
             Ok(adjusted) => adjusted,
-            Err(error) => return Ok(failed(&error)),
+            Err(error) => return Ok(failed(error, &control, &treatment)),
         };
         result.insert(name.to_owned(), Value::Object(adjusted_result(&adjusted, alpha)?));
     }

@@ -17,6 +17,9 @@ use crate::special::roots::{Bracket, brent};
 /// The most conversions a sign-walk design is looked for.
 const MAX_CONVERSIONS: u64 = 200_000;
 
+/// The most steps over all leads together, a second or two of work: as many as a walk of 200 000 conversions needs.
+const MAX_WALK_STEPS: u64 = 40_000_000;
+
 /// The power of a design and what it costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct SequentialPower {
@@ -192,11 +195,19 @@ pub fn sign_walk(relative_lift: f64, alpha: f64, power: f64) -> Result<SignWalk,
     check_rate("alpha", alpha)?;
     check_rate("power", power)?;
     let treatment_share = (1.0 + relative_lift) / (2.0 + relative_lift);
-    let mut lead = 1;
+    let (mut lead, mut steps) = (1, 0_u64);
     loop {
         let mut null = Ruin::new(lead, 0.5);
         let mut effect = Ruin::new(lead, treatment_share);
         while effect.reached < power && null.reached < alpha {
+            steps += 1;
+            if steps > MAX_WALK_STEPS {
+                return Err(StatsError::TooLarge {
+                    what: "the number of steps",
+                    size: steps,
+                    limit: MAX_WALK_STEPS,
+                });
+            }
             if null.conversions > MAX_CONVERSIONS {
                 return Err(StatsError::TooLarge {
                     what: "the number of conversions",

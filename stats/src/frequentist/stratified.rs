@@ -4,7 +4,7 @@
 
 use super::contrast::{ArmValue, Contrast};
 use super::mean::{arm_value, difference};
-use super::sample::{Sample, too_few};
+use super::sample::Sample;
 use crate::error::{StatsError, check_not_negative, is_positive};
 
 /// One stratum in both arms.
@@ -27,7 +27,7 @@ pub struct Stratum {
 /// when some strata have weights and others have none.
 pub fn contrast(strata: &[Stratum]) -> Result<Contrast, StatsError> {
     if strata.is_empty() {
-        return Err(too_few("the strata", 0, 1));
+        return Err(StatsError::invalid("strata", "must not be empty"));
     }
     let known = strata.iter().filter(|stratum| stratum.weight.is_some()).count();
     if known != 0 && known != strata.len() {

@@ -1,9 +1,7 @@
 //! The standard normal distribution.
 //!
-//! Tails are Cody's rational approximations (1969), the far one in logarithms too, so that no tail vanishes. The `erfc`
-//! of `statrs` is off in the eleventh digit, so only the start of the inverse is taken from there.
-
-use statrs::function::erf::erfc_inv;
+//! Tails are Cody's rational approximations (1969), the far one in logarithms too, so that no tail vanishes; the inverse is
+//! Wichura's (1988, AS 241). Both have all digits of `f64`.
 
 use super::logs::{HALF_LN_TWO_PI, ln_1m_exp};
 
@@ -80,6 +78,15 @@ fn middle(z: f64) -> f64 {
         under = (under + B[index]) * square;
     }
     z * (over + A[3]) / (under + B[3])
+}
+
+/// P(Z > z)·exp(z²/2) for z ≥ 0.
+pub fn scaled_sf(z: f64) -> f64 {
+    if z < NEAR {
+        (0.5 - middle(z)) * (0.5 * z * z).exp()
+    } else {
+        scaled_tail(z)
+    }
 }
 
 /// P(Z > z)·exp(z²/2) for z ≥ [`NEAR`].
@@ -195,11 +202,103 @@ pub fn isf(p: f64) -> f64 {
     if p <= 0.0 {
         return f64::INFINITY;
     }
-    let ln_p = p.ln();
-    isf_of_ln(
-        ln_p,
-        isf_of_ln(ln_p, std::f64::consts::SQRT_2 * erfc_inv(2.0 * p)),
-    )
+    let middle = 0.5 - p;
+    if middle <= CENTRAL {
+        let square = CENTRAL * CENTRAL - middle * middle;
+        return middle * ratio_of_polynomials(&CENTRAL_TERMS, square);
+    }
+    let root = (-p.ln()).sqrt();
+    if root <= OUTER {
+        ratio_of_polynomials(&MIDDLE_TERMS, root - 1.6)
+    } else {
+        // A step of Newton's method: far out one unit in the last place of z shows in p.
+        isf_of_ln(p.ln(), ratio_of_polynomials(&OUTER_TERMS, root - OUTER))
+    }
+}
+
+/// Where Wichura's central approximation ends, as the distance of p from one half.
+const CENTRAL: f64 = 0.425;
+
+/// Where his outermost approximation begins, as √(−ln p).
+const OUTER: f64 = 5.0;
+
+/// Numerator and denominator in ascending powers of 0.425² − (p − ½)².
+const CENTRAL_TERMS: [[f64; 8]; 2] = [
+    [
+        3.387_132_872_796_366_5,
+        133.141_667_891_784_38,
+        1_971.590_950_306_551_3,
+        13_731.693_765_509_46,
+        45_921.953_931_549_87,
+        67_265.770_927_008_7,
+        33_430.575_583_588_13,
+        2_509.080_928_730_122_7,
+    ],
+    [
+        1.0,
+        42.313_330_701_600_91,
+        687.187_007_492_057_9,
+        5_394.196_021_424_751,
+        21_213.794_301_586_597,
+        39_307.895_800_092_71,
+        28_729.085_735_721_943,
+        5_226.495_278_852_854,
+    ],
+];
+
+/// Numerator and denominator in ascending powers of √(−ln p) − 1.6.
+const MIDDLE_TERMS: [[f64; 8]; 2] = [
+    [
+        1.423_437_110_749_683_6,
+        4.630_337_846_156_546,
+        5.769_497_221_460_691,
+        3.647_848_324_763_204_5,
+        1.270_458_252_452_368_4,
+        0.241_780_725_177_450_6,
+        0.022_723_844_989_269_184,
+        7.745_450_142_783_414e-4,
+    ],
+    [
+        1.0,
+        2.053_191_626_637_759,
+        1.676_384_830_183_803_8,
+        0.689_767_334_985_1,
+        0.148_103_976_427_480_08,
+        0.015_198_666_563_616_457,
+        5.475_938_084_995_345e-4,
+        1.050_750_071_644_416_9e-9,
+    ],
+];
+
+/// Numerator and denominator in ascending powers of √(−ln p) − 5.
+const OUTER_TERMS: [[f64; 8]; 2] = [
+    [
+        6.657_904_643_501_103,
+        5.463_784_911_164_114,
+        1.784_826_539_917_291_3,
+        0.296_560_571_828_504_87,
+        0.026_532_189_526_576_124,
+        1.242_660_947_388_078_4e-3,
+        2.711_555_568_743_487_6e-5,
+        2.010_334_399_292_288e-7,
+    ],
+    [
+        1.0,
+        0.599_832_206_555_888,
+        0.136_929_880_922_735_8,
+        0.014_875_361_290_850_615,
+        7.868_691_311_456_133e-4,
+        1.846_318_317_510_054_8e-5,
+        1.421_511_758_316_446e-7,
+        2.044_263_103_389_94e-15,
+    ],
+];
+
+fn ratio_of_polynomials(terms: &[[f64; 8]; 2], x: f64) -> f64 {
+    let [over, under] = terms
+        .each_ref()
+        .map(|powers| powers.iter().rev().fold(0.0_f64, |sum, term| sum * x + term));
+    over / under
 }
 
 /// The z that ln P(Z > z) = `ln_p` holds for, also where the probability itself is below the smallest `f64`.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Folders that hold what was built, installed or measured, as `.gitignore` lists them.
+/// Folders that hold what was built, installed or measured, as `.gitignore` lists them. `.git` is a file in a worktree.
 const IGNORED: [&str; 6] = [
     ".git",
     "target",
@@ -45,7 +45,7 @@ fn collect(folder: &Path, prefix: &str, found: &mut Vec<TextFile>) {
         let kind = entry.file_type().expect("the kind of a listed entry is known");
         if kind.is_dir() && !is_ignored(&name, prefix.is_empty()) {
             collect(&entry.path(), &format!("{path}/"), found);
-        } else if kind.is_file() {
+        } else if kind.is_file() && !is_ignored(&name, prefix.is_empty()) {
             // A file that vanishes or is no text, such as an archive, has no wording to check.
             if let Ok(text) = std::fs::read_to_string(entry.path()) {
                 found.push(TextFile { path, text });

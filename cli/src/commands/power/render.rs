@@ -64,7 +64,7 @@ pub fn table(answer: &Answer) -> String {
             false,
         );
     }
-    row("standard error", format!("{:.6}", planned.standard_error), false);
+    row("standard error", shown(planned.standard_error), false);
     row("error rate", error_rate(answer), false);
     let mut text = columns(&rows);
     section(&mut text, "assumed", &assumptions(answer));
@@ -78,7 +78,16 @@ fn effect(answer: &Answer) -> String {
         .relative_effect
         .map(|share| format!(" ({:+.2}% of the baseline)", 100.0 * share))
         .unwrap_or_default();
-    format!("{:.6}{relative}", planned.effect)
+    format!("{}{relative}", shown(planned.effect))
+}
+
+/// A number with the digits that matter: plain in the usual range, with an exponent outside.
+fn shown(value: f64) -> String {
+    if (1e-3..1e7).contains(&value.abs()) {
+        format!("{value:.6}")
+    } else {
+        format!("{value:.5e}")
+    }
 }
 
 fn error_rate(answer: &Answer) -> String {
@@ -132,6 +141,12 @@ fn grouped(number: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn small_numbers_keep_their_digits() {
+        assert_eq!(shown(0.05), "0.050000");
+        assert_eq!(shown(-0.000_012_345_67), "-1.23457e-5");
+    }
 
     #[test]
     fn thousands_are_marked() {

@@ -273,7 +273,7 @@ fn what_cannot_be_planned_has_a_reason() {
         },
         Plan {
             looking: Looking::MixtureTest { looks: 0 },
-            ..good.clone()
+            ..good
         },
         plan(Metric::Mean {
             sd: 0.0,
@@ -288,4 +288,20 @@ fn what_cannot_be_planned_has_a_reason() {
     ] {
         assert!(solve(&bad, size(0.001, 0.8)).is_err(), "{bad:?}");
     }
+}
+
+#[test]
+fn units_that_are_given_are_never_exceeded() {
+    // What must never change: three arms of 56 000 units hold at most 56 000.
+    let three = Plan {
+        shares: vec![1.0; 3],
+        ..plan(MEAN)
+    };
+    let known = Known {
+        effect: None,
+        units: Some(56_000.0),
+        ..size(0.0, 0.8)
+    };
+    let found = solve(&three, known).unwrap();
+    assert_eq!(found.units_per_arm, [18_666; 3]);
 }
