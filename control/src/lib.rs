@@ -9,23 +9,28 @@
 //! clocks and settings (`cli`).
 #![forbid(unsafe_code)]
 
+pub mod access;
+pub mod audit;
 pub mod change;
 pub mod clock;
 pub mod error;
 pub mod metrics;
+pub mod permission;
 pub mod safety;
 pub mod store;
 #[cfg(test)]
 mod test_support;
 pub mod webhook;
 
+pub use access::{Access, AccessSettings};
 pub use change::{Actor, Change};
 pub use clock::Clock;
 pub use error::ControlError;
+pub use permission::{Denied, Principal, Resource, Role, Scope, authorize};
 pub use safety::{Evidence, Replay, ReplayedLook, Safety};
 pub use store::{
-    AuditFilter, AuditRecord, Definition, Delivery, DeliveryState, Discovered, Document, Endpoint,
-    EndpointId, Guardrail, GuardrailId, NewEndpoint, ObjectKind, Page, PageRequest, RollbackId,
-    RollbackRecord, Store,
+    Account, AccountName, ApiKey, AuditFilter, AuditRecord, Definition, Delivery, DeliveryState, Discovered,
+    Document, Endpoint, EndpointId, Guardrail, GuardrailId, NewEndpoint, ObjectKind, Page, PageRequest,
+    RollbackId, RollbackRecord, Store,
 };
 pub use webhook::{WebhookSecret, WebhookSettings, WebhookWorker};

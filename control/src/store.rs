@@ -4,12 +4,17 @@
 //! an update applies only to the version that the writer names; a reader never waits for a writer. Documents are kept
 //! as JSON, so that a definition may gain fields without a migration.
 
+mod accounts;
 mod audit;
+mod chain;
 mod connection;
 mod definitions;
 mod discovery;
 mod guardrails;
+mod keys;
+mod logins;
 mod outbox;
+mod owners;
 mod plan;
 mod rollbacks;
 mod webhooks;
@@ -26,12 +31,16 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::{Notify, watch};
 
+pub use accounts::{Account, AccountName, InvalidName};
 pub use audit::{AuditFilter, AuditRecord};
+pub use chain::{ChainLink, ChainedRecord};
 pub use definitions::Definition;
 pub use discovery::Discovered;
 pub(crate) use guardrails::Look;
 pub use guardrails::{Guardrail, GuardrailId};
+pub use keys::{ApiKey, FreshKey, NewKey};
 pub use outbox::{Delivery, DeliveryState};
+pub use owners::{EDITORS_MAX, Ownership};
 #[cfg(test)]
 pub(crate) use rollbacks::made_safe;
 pub(crate) use rollbacks::{Cause, Crossed};
@@ -39,6 +48,7 @@ pub use rollbacks::{RollbackId, RollbackRecord};
 pub use webhooks::{Endpoint, EndpointId, NewEndpoint};
 
 pub(crate) use audit::Entry;
+pub(crate) use logins::SessionFacts;
 pub(crate) use outbox::{AttemptResult, DueDelivery};
 
 use crate::error::ControlError;
@@ -67,6 +77,10 @@ pub enum ObjectKind {
     Message,
     /// An audit record.
     AuditRecord,
+    /// A local account.
+    Account,
+    /// An API key.
+    ApiKey,
 }
 
 impl ObjectKind {
@@ -81,6 +95,8 @@ impl ObjectKind {
             Self::WebhookEndpoint => "webhook_endpoint",
             Self::Message => "message",
             Self::AuditRecord => "audit_record",
+            Self::Account => "account",
+            Self::ApiKey => "api_key",
         }
     }
 }
@@ -163,6 +179,12 @@ impl Store {
     /// [`ControlError::NewerSchema`] when a newer program wrote it, [`ControlError::Open`] when it cannot be used.
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
         let writer = connection::open_writer(path).await?;
+        let mut write = writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed("begin a write"))?;
+        chain::chain_older(&mut write).await?;
+        write.commit().await.map_err(failed("commit a write"))?;
         let readers = connection::open_readers(path).await?;
         let (changes, _) = watch::channel(0);
         let shared = Shared {
