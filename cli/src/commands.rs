@@ -1,14 +1,18 @@
 //! The commands: one file each.
 
+mod audit;
+mod backup;
 mod dead_letters;
 mod demo;
 mod generate;
+mod keys;
 mod platform;
 mod replay;
 mod results;
 mod serve;
 mod sql;
 mod statistics;
+mod users;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -51,6 +55,16 @@ enum Command {
     Stats(statistics::Stats),
     /// List what was rejected and why.
     DeadLetters(dead_letters::DeadLetters),
+    /// Write a backup of the definitions, accounts, keys and audit trail, also while a server runs.
+    Backup(backup::Backup),
+    /// Put a backup where there is no store yet.
+    Restore(backup::Restore),
+    /// Verify the audit trail, or export it.
+    Audit(audit::Audit),
+    /// Make, list, rotate and revoke API keys.
+    Keys(keys::Keys),
+    /// Make, list and disable accounts, and make one-time links for them.
+    Users(users::Users),
 }
 
 impl Program {
@@ -76,6 +90,11 @@ impl Program {
             Command::Sql(command) => command.run().await,
             Command::Stats(command) => command.run(),
             Command::DeadLetters(command) => command.run().await,
+            Command::Backup(command) => command.run().await,
+            Command::Restore(command) => command.run(),
+            Command::Audit(command) => command.run().await,
+            Command::Keys(command) => command.run().await,
+            Command::Users(command) => command.run().await,
         }
     }
 }
@@ -92,6 +111,24 @@ async fn open_lake(data: &Path) -> anyhow::Result<Lake> {
     Lake::open_existing(root)
         .await
         .with_context(|| format!("cannot open the lake in {}", data.display()))
+}
+
+/// Opens the store of a data folder, also while a server runs on it.
+async fn open_store(data: &Path) -> anyhow::Result<control::Store> {
+    let path = data.join("control.db");
+    anyhow::ensure!(
+        path.is_file(),
+        "there is no store in {}; `experimently serve` makes one",
+        data.display()
+    );
+    control::Store::open(&path)
+        .await
+        .with_context(|| format!("cannot open the store in {}", data.display()))
+}
+
+/// A change that whoever sits at the machine makes by a command.
+fn local_change(reason: &str) -> control::Change {
+    control::Change::new(control::Actor::local(), (crate::clock::machine())()).because(reason)
 }
 
 /// Reads a measurement plan from a JSON file.

@@ -195,6 +195,14 @@ pub enum ControlError {
         /// Why.
         source: std::io::Error,
     },
+    /// A file or folder of a backup cannot be used.
+    #[error("{} cannot be used for a backup", path.display())]
+    BackupFile {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The process ends while the work goes on.
     #[error("the work was interrupted by the end of the process")]
     Interrupted,

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod audit;
+mod backup;
 mod chain;
 mod connection;
 mod definitions;
@@ -33,6 +34,7 @@ use tokio::sync::{Notify, watch};
 
 pub use accounts::{Account, AccountName, InvalidName};
 pub use audit::{AuditFilter, AuditRecord};
+pub use backup::{BackupManifest, restore};
 pub use chain::{ChainLink, ChainedRecord};
 pub use definitions::Definition;
 pub use discovery::Discovered;

@@ -1,6 +1,7 @@
 //! One file per resource; `routes.rs` lists them all.
 
 pub mod audit;
+pub mod auth;
 pub mod definitions;
 pub mod docs;
 pub mod evaluate;
@@ -9,9 +10,12 @@ pub mod experiments;
 pub mod flags;
 pub mod guardrails;
 pub mod health;
+pub mod keys;
 pub mod metrics;
 pub mod results;
 pub mod safety;
+pub mod sharing;
 pub mod statistics;
 pub mod stream;
+pub mod users;
 pub mod webhooks;

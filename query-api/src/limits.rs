@@ -27,6 +27,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest body of one evaluation.
 pub const EVALUATE_BODY_MAX_BYTES: usize = 64 * 1024;
+/// The largest body with a name and a password.
+pub const CREDENTIALS_BODY_MAX_BYTES: usize = 4 * 1024;
 /// The largest definition.
 pub const MANAGEMENT_BODY_MAX_BYTES: usize = 1024 * 1024;
 /// The largest batch of events on the wire; what it may open to is the collector's to limit.

@@ -1,26 +1,28 @@
 //! Every route in one table: method, path, permission, handler, and what its callers must be ready for.
 //!
 //! To add a route: write its handler in `handlers/`, add a row here, and regenerate `openapi.json`. Permissions are named
-//! here and enforced once callers have roles; until then the program listens on 127.0.0.1 alone.
+//! here, stand in `control::permission` with the roles that have them, and are enforced before the handler runs.
 
 use std::sync::Arc;
 
 use axum::http::Method;
 use axum::routing::MethodRouter;
-use axum::{Extension, Router};
+use axum::{Extension, Router, middleware};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Paths;
 use utoipa::openapi::schema::Schema;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
+use crate::access::{self, RoutePermission};
 use crate::extract::BodyLimit;
 use crate::handlers::{
-    audit, docs, evaluate, events, experiments, flags, guardrails, health, metrics, results, safety,
-    statistics, stream, webhooks,
+    audit, auth, docs, evaluate, events, experiments, flags, guardrails, health, keys, metrics, results,
+    safety, sharing, statistics, stream, users, webhooks,
 };
 use crate::limits::{
-    EVALUATE_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, MANAGEMENT_BODY_MAX_BYTES, STATISTICS_BODY_MAX_BYTES,
+    CREDENTIALS_BODY_MAX_BYTES, EVALUATE_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, MANAGEMENT_BODY_MAX_BYTES,
+    STATISTICS_BODY_MAX_BYTES,
 };
 use crate::problem::Code;
 use crate::state::ApiState;
@@ -92,6 +94,33 @@ pub fn table() -> Vec<Route> {
         post("/api/v1/webhook-endpoints/{key}/rotate-secret", "webhooks:write", routes!(webhooks::rotate_secret), 0).stored(),
         get("/api/v1/webhook-endpoints/{key}/deliveries", "webhooks:read", routes!(webhooks::deliveries)).listing(),
 
+        post("/api/v1/auth/login", "session:open", routes!(auth::login), CREDENTIALS_BODY_MAX_BYTES)
+            .stored().may(&[Code::WrongCredentials]),
+        post("/api/v1/auth/redeem", "session:open", routes!(auth::redeem), CREDENTIALS_BODY_MAX_BYTES)
+            .stored().may(&[Code::InvalidLink]),
+        post("/api/v1/auth/logout", "session:open", routes!(auth::logout), 0).stored(),
+        get("/api/v1/auth/session", "session:own", routes!(auth::session)),
+
+        get("/api/v1/users", "users:read", routes!(users::list)).listing(),
+        post("/api/v1/users", "users:write", routes!(users::create), MANAGEMENT_BODY_MAX_BYTES)
+            .stored().may(&[Code::AlreadyExists]),
+        get("/api/v1/users/{key}", "users:read", routes!(users::get)).stored(),
+        patch("/api/v1/users/{key}", "users:write", routes!(users::patch)).stored().may(&[Code::Conflict]),
+        post("/api/v1/users/{key}/link", "users:write", routes!(users::link), 0).stored(),
+
+        get("/api/v1/api-keys", "keys:read", routes!(keys::list)).listing(),
+        post("/api/v1/api-keys", "keys:write", routes!(keys::create), MANAGEMENT_BODY_MAX_BYTES)
+            .stored().may(&[Code::InvalidDefinition]),
+        get("/api/v1/api-keys/{key}", "keys:read", routes!(keys::get)).stored(),
+        delete("/api/v1/api-keys/{key}", "keys:write", routes!(keys::revoke)).stored(),
+        post("/api/v1/api-keys/{key}/rotate", "keys:write", routes!(keys::rotate), MANAGEMENT_BODY_MAX_BYTES)
+            .stored().may(&[Code::InvalidDefinition]),
+
+        get("/api/v1/experiments/{key}/sharing", "experiments:read", routes!(sharing::experiment)).stored(),
+        put("/api/v1/experiments/{key}/sharing", "experiments:share", routes!(sharing::share_experiment)).stored(),
+        get("/api/v1/feature-flags/{key}/sharing", "flags:read", routes!(sharing::flag)).stored(),
+        put("/api/v1/feature-flags/{key}/sharing", "flags:share", routes!(sharing::share_flag)).stored(),
+
         get("/api/v1/audit-logs", "audit:read", routes!(audit::list)).listing(),
         post("/api/v1/stats", "results:read", routes!(statistics::call), STATISTICS_BODY_MAX_BYTES),
         get("/api/v1/stream", "flags:read", routes!(stream::stream)),
@@ -104,6 +133,9 @@ pub fn table() -> Vec<Route> {
         get("/api/v1/openapi.json", "public", routes!(docs::openapi)),
         get("/docs", "public", routes!(docs::docs)),
         get("/", "public", routes!(docs::home)),
+        get("/setup", "public", routes!(docs::setup)),
+        get("/login", "public", routes!(docs::login)),
+        get("/access.js", "public", routes!(docs::access_script)),
         get("/style.css", "public", routes!(docs::style)),
     ]
 }
@@ -243,9 +275,11 @@ pub fn assemble(table: Vec<Route>) -> Parts {
             problems: route.problems,
         };
         let (schemas, paths, service): (_, _, MethodRouter<Arc<ApiState>>) = route.handler;
+        let service: MethodRouter<Arc<ApiState>> = service.layer(Extension(BodyLimit(route.body_max_bytes)));
+        let service: MethodRouter<Arc<ApiState>> = service.layer(middleware::from_fn(access::enforce));
         router = router.route(
             route.path,
-            service.layer(Extension(BodyLimit(route.body_max_bytes))),
+            service.layer(Extension(RoutePermission(route.permission))),
         );
         documented.push(Documented {
             route: facts,
@@ -293,7 +327,21 @@ mod tests {
                 route.method,
                 route.path
             );
-            assert!(public || route.permission.contains(':'), "{}", route.permission);
+        }
+    }
+
+    #[test]
+    fn every_permission_stands_in_the_table_and_every_row_is_used() {
+        // What must never change: a route whose permission nobody decided on does not land.
+        let used: std::collections::BTreeSet<_> = table().iter().map(|route| route.permission).collect();
+        for word in &used {
+            assert!(
+                control::permission::permission(word).is_some(),
+                "{word} stands in no row"
+            );
+        }
+        for row in control::permission::TABLE {
+            assert!(used.contains(row.word), "no route needs {}", row.word);
         }
     }
 }

@@ -8,13 +8,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use control::{Clock, RollbackRecord, Store, WebhookWorker};
+use control::access::AccessMode;
+use control::audit::Notary;
+use control::{Access, Clock, RollbackRecord, Store, WebhookWorker};
 use domain::Timestamp;
 use domain::rules::Ruleset;
 use ingest::{Collector, CollectorSettings, EmbeddedLog, FolderLock, LogSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use pipeline::lake::Root;
-use query_api::{ApiState, HostPolicy, ResultsView, RulesetHandle, WatchedResults};
+use query_api::{ApiState, HostPolicy, Rates, ResultsView, RulesetHandle, WatchedResults};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -39,6 +41,8 @@ pub struct Platform {
     pub address: SocketAddr,
     /// The definitions.
     pub store: Store,
+    /// Who comes in.
+    pub access: Arc<Access>,
     /// Where events become durable.
     pub collector: Collector,
     /// What evaluations use.
@@ -104,6 +108,12 @@ impl Platform {
         let store = Store::open(&settings.data.join("control.db"))
             .await
             .context("cannot open the definitions")?;
+        let clock: Arc<dyn Clock> = {
+            let now = Arc::clone(&now);
+            Arc::new(move || now())
+        };
+        let access = Access::open(store.clone(), clock, settings.auth.clone()).await;
+        let access = Arc::new(access.context("cannot read who may come in")?);
         let ruleset = Arc::new(RulesetHandle::new(Ruleset::default()));
         ruleset.refresh(&store).await.context("cannot read the flags")?;
         let (views, view) = watch::channel(Arc::new(no_results()));
@@ -112,6 +122,7 @@ impl Platform {
             address: listener.local_addr().context("cannot tell the address")?,
             collector: Collector::new(log.clone(), CollectorSettings::default()),
             store,
+            access,
             ruleset,
             views: view,
             now,
@@ -214,6 +225,14 @@ impl Platform {
     ) -> anyhow::Result<()> {
         let stop = &self.helpers.stop;
         let ruleset = Arc::clone(&self.ruleset).follow(self.store.clone(), stop.clone());
+        let access = Arc::clone(&self.access).follow(stop.clone());
+        let notary = Notary::open(
+            self.store.clone(),
+            self.clock(),
+            &settings.data.join("audit"),
+            settings.audit_days,
+        );
+        let notary = notary.context("cannot sign the audit trail")?.run(stop.clone());
         let worker = WebhookWorker::new(self.store.clone(), self.clock(), &settings.webhooks);
         let worker = worker
             .context("cannot start the sending of webhooks")?
@@ -229,9 +248,13 @@ impl Platform {
                 }
             }
         };
-        self.helpers
-            .tasks
-            .extend([tokio::spawn(ruleset), tokio::spawn(worker), tokio::spawn(upkeep)]);
+        self.helpers.tasks.extend([
+            tokio::spawn(ruleset),
+            tokio::spawn(access),
+            tokio::spawn(notary),
+            tokio::spawn(worker),
+            tokio::spawn(upkeep),
+        ]);
         Ok(())
     }
 
@@ -248,13 +271,18 @@ impl Platform {
     ) -> ApiState {
         ApiState {
             store: self.store.clone(),
+            access: Arc::clone(&self.access),
+            rates: Rates::new(settings.rates.clone()),
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
             results: Arc::new(WatchedResults(self.views.clone())),
             clock: self.clock(),
             health,
             prometheus,
-            hosts: HostPolicy::Local,
+            hosts: match settings.auth.mode {
+                AccessMode::Required => HostPolicy::Any,
+                AccessMode::Auto | AccessMode::Local => HostPolicy::Local,
+            },
             webhooks: settings.webhooks,
             shutdown: self.stop.clone(),
         }

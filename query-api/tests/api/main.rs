@@ -2,13 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod access;
 mod conformance;
 mod definitions;
 mod evaluation;
 mod events;
 mod operation;
+mod people;
 mod results;
 mod safety;
+mod secrets;
 mod server;
 mod stream;
 mod support;

@@ -3,15 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use control::{Store, WebhookSettings};
+use control::{Access, AccessSettings, Store, WebhookSettings};
 use domain::Timestamp;
 use domain::results::ExperimentSummary;
 use domain::rules::Ruleset;
 use ingest::{Collector, CollectorSettings, EmbeddedLog, LogSettings};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use query_api::{
-    ApiState, Counters, HealthCheck, HealthStatus, HostPolicy, ResultsView, RulesetHandle, ServerLimits,
-    WatchedResults,
+    ApiState, Counters, HealthCheck, HealthStatus, HostPolicy, RateSettings, Rates, ResultsView,
+    RulesetHandle, ServerLimits, WatchedResults,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -31,6 +31,8 @@ pub struct Server {
     pub address: SocketAddr,
     /// Its store, for what the API cannot do.
     pub store: Store,
+    /// Who comes in.
+    pub access: Arc<Access>,
     collector: Collector,
     log: EmbeddedLog,
     /// What its evaluations use.
@@ -77,21 +79,30 @@ pub fn problem(answer: &Answer, status: u16, code: &str) {
     assert_eq!(body["instance"], format!("urn:uuid:{id}"));
 }
 
+fn clock() -> Arc<dyn control::Clock> {
+    Arc::new(|| Timestamp::parse(NOW).unwrap())
+}
+
 impl Server {
     pub async fn start() -> Self {
         Self::start_with(ServerLimits::default()).await
     }
 
     pub async fn start_with(limits: ServerLimits) -> Self {
+        Self::start_under(AccessSettings::default(), limits).await
+    }
+
+    /// A server under settings of who comes in.
+    pub async fn start_under(settings: AccessSettings, limits: ServerLimits) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(&folder.path().join("store.sqlite")).await.unwrap();
         // Small, so that a test can fill it.
-        let settings = LogSettings {
+        let log_settings = LogSettings {
             segment_bytes: 1024 * 1024,
             max_held_bytes: 4 * 1024 * 1024,
             ..LogSettings::default()
         };
-        let (log, _) = EmbeddedLog::open(&folder.path().join("log"), settings).unwrap();
+        let (log, _) = EmbeddedLog::open(&folder.path().join("log"), log_settings).unwrap();
         let collector = Collector::new(log.clone(), CollectorSettings::default());
         let (views, _) = watch::channel(Arc::new(ResultsView {
             epoch: 0,
@@ -100,9 +111,11 @@ impl Server {
             counters: Counters::default(),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let access = Access::open(store.clone(), clock(), settings).await.unwrap();
         let mut server = Self {
             address: listener.local_addr().unwrap(),
             store,
+            access: Arc::new(access),
             collector,
             log,
             ruleset: Arc::new(RulesetHandle::new(Ruleset::default())),
@@ -124,10 +137,12 @@ impl Server {
         let health = Arc::clone(&self.health);
         ApiState {
             store: self.store.clone(),
+            access: Arc::clone(&self.access),
+            rates: Rates::new(RateSettings::default()),
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
             results: Arc::new(WatchedResults(self.views.subscribe())),
-            clock: Arc::new(|| Timestamp::parse(NOW).unwrap()),
+            clock: clock(),
             health: Arc::new(move || health.lock().unwrap().clone()),
             prometheus: PrometheusBuilder::new().build_recorder().handle(),
             hosts: HostPolicy::Local,
