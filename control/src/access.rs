@@ -358,7 +358,7 @@ impl Access {
                 tracing::warn!(error = %error, "who may come in cannot be read; what was known before stays in force");
             }
             polls += 1;
-            if is_last || polls % polls_per_write == 0 {
+            if is_last || polls.is_multiple_of(polls_per_write) {
                 self.write_uses().await;
             }
             if is_last {

@@ -85,13 +85,13 @@ async fn principal(
         let known = state.access.check_bearer(credential).await;
         return known.ok_or_else(unauthenticated);
     }
-    if let Some(session) = session {
-        if let Some(principal) = state.access.check_session(session).await? {
-            if is_unsafe {
-                refuse_unsaid_origin(headers)?;
-            }
-            return Ok(principal);
+    if let Some(session) = session
+        && let Some(principal) = state.access.check_session(session).await?
+    {
+        if is_unsafe {
+            refuse_unsaid_origin(headers)?;
         }
+        return Ok(principal);
     }
     if state.access.needs_login() {
         return Ok(Principal::nobody());

@@ -48,7 +48,7 @@ type Handler = UtoipaMethodRouter<Arc<ApiState>>;
 /// Every route.
 #[rustfmt::skip]
 pub fn table() -> Vec<Route> {
-    vec![
+    let mut table = vec![
         post("/api/v1/events", "events:write", routes!(events::collect), EVENTS_BODY_MAX_BYTES)
             .may(&[Code::InvalidEncoding, Code::Overloaded, Code::Unavailable]),
 
@@ -94,6 +94,31 @@ pub fn table() -> Vec<Route> {
         post("/api/v1/webhook-endpoints/{key}/rotate-secret", "webhooks:write", routes!(webhooks::rotate_secret), 0).stored(),
         get("/api/v1/webhook-endpoints/{key}/deliveries", "webhooks:read", routes!(webhooks::deliveries)).listing(),
 
+        get("/api/v1/audit-logs", "audit:read", routes!(audit::list)).listing(),
+        post("/api/v1/stats", "results:read", routes!(statistics::call), STATISTICS_BODY_MAX_BYTES),
+        get("/api/v1/stream", "flags:read", routes!(stream::stream)),
+
+        get("/livez", "public", routes!(health::livez)),
+        get("/readyz", "public", routes!(health::readyz)).may(&[Code::Unavailable]),
+        get("/healthz", "public", routes!(health::healthz)),
+        get("/health", "public", routes!(health::health)),
+        get("/metrics", "public", routes!(health::prometheus)),
+        get("/api/v1/openapi.json", "public", routes!(docs::openapi)),
+        get("/docs", "public", routes!(docs::docs)),
+        get("/", "public", routes!(docs::home)),
+        get("/setup", "public", routes!(docs::setup)),
+        get("/login", "public", routes!(docs::login)),
+        get("/access.js", "public", routes!(docs::access_script)),
+        get("/style.css", "public", routes!(docs::style)),
+    ];
+    table.extend(access_rows());
+    table
+}
+
+/// Who comes in, and who may change what.
+#[rustfmt::skip]
+fn access_rows() -> Vec<Route> {
+    vec![
         post("/api/v1/auth/login", "session:open", routes!(auth::login), CREDENTIALS_BODY_MAX_BYTES)
             .stored().may(&[Code::WrongCredentials]),
         post("/api/v1/auth/redeem", "session:open", routes!(auth::redeem), CREDENTIALS_BODY_MAX_BYTES)
@@ -120,23 +145,6 @@ pub fn table() -> Vec<Route> {
         put("/api/v1/experiments/{key}/sharing", "experiments:share", routes!(sharing::share_experiment)).stored(),
         get("/api/v1/feature-flags/{key}/sharing", "flags:read", routes!(sharing::flag)).stored(),
         put("/api/v1/feature-flags/{key}/sharing", "flags:share", routes!(sharing::share_flag)).stored(),
-
-        get("/api/v1/audit-logs", "audit:read", routes!(audit::list)).listing(),
-        post("/api/v1/stats", "results:read", routes!(statistics::call), STATISTICS_BODY_MAX_BYTES),
-        get("/api/v1/stream", "flags:read", routes!(stream::stream)),
-
-        get("/livez", "public", routes!(health::livez)),
-        get("/readyz", "public", routes!(health::readyz)).may(&[Code::Unavailable]),
-        get("/healthz", "public", routes!(health::healthz)),
-        get("/health", "public", routes!(health::health)),
-        get("/metrics", "public", routes!(health::prometheus)),
-        get("/api/v1/openapi.json", "public", routes!(docs::openapi)),
-        get("/docs", "public", routes!(docs::docs)),
-        get("/", "public", routes!(docs::home)),
-        get("/setup", "public", routes!(docs::setup)),
-        get("/login", "public", routes!(docs::login)),
-        get("/access.js", "public", routes!(docs::access_script)),
-        get("/style.css", "public", routes!(docs::style)),
     ]
 }
 

@@ -321,7 +321,14 @@ async fn a_key_is_made_used_rotated_and_revoked() {
         .await
         .json();
     assert_eq!(listed["items"].as_array().unwrap().len(), 3);
+    server.stop().await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_cannot_be_is_not_made() {
+    let server = guarded().await;
+    let admin = key(&server, KeyKind::Admin, None).await;
+    let admin = admin.text.reveal();
     for wrong in [
         json!({"name": "x", "kind": "client", "scopes": ["admin"]}),
         json!({"name": "", "kind": "client"}),
