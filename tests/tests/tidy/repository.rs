@@ -78,7 +78,10 @@ pub fn decisions(files: &[&TextFile]) -> Vec<String> {
         let number = name.split('-').next().unwrap_or_default();
         let is_number = number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number || !taken.insert(number) {
-            problems.push(format!("{}: its name begins with no number of its own", file.path));
+            problems.push(format!(
+                "{}: its name begins with no number of its own",
+                file.path
+            ));
         }
         let title = file.text.lines().next().unwrap_or_default();
         if !title.starts_with(&format!("# {number}. ")) {
