@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::PipelineError;
 use crate::failpoint::{self, Step};
-use crate::lake::{ActiveFile, DataFile, encode_batches, read_file};
+use crate::lake::{ActiveFile, DataFile, FileEncoder, Part, read_batches};
 use crate::schema::Table;
 use crate::state;
 use crate::worker::{RestoredSize, Worker};
@@ -72,28 +72,54 @@ fn compact(worker: &mut Worker, table: Table, epoch: i64) -> Result<(), Pipeline
             days.entry(day).or_default().push(file);
         }
     }
-    for (day, files) in days {
+    for (day, mut files) in days {
         if files.len() > worker.settings.compact_files {
-            join(worker, table, day, &files)?;
+            files.sort_by_key(|file| (file.epochs, file.path.clone()));
+            for group in groups(files) {
+                join(worker, table, day, &group)?;
+            }
         }
     }
     Ok(())
 }
 
+/// Neighbours that together are no larger than a large file; what has no neighbour to join is left out.
+fn groups(files: Vec<ActiveFile>) -> Vec<Vec<ActiveFile>> {
+    let mut groups: Vec<Vec<ActiveFile>> = Vec::new();
+    let mut size_bytes = 0;
+    for file in files {
+        let fits = size_bytes + file.size_bytes <= LARGE_FILE_BYTES;
+        match groups.last_mut() {
+            Some(group) if fits => {
+                size_bytes += file.size_bytes;
+                group.push(file);
+            }
+            _ => {
+                size_bytes = file.size_bytes;
+                groups.push(vec![file]);
+            }
+        }
+    }
+    groups.retain(|group| group.len() > 1);
+    groups
+}
+
 fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Result<(), PipelineError> {
-    let mut files = files.to_vec();
-    files.sort_by_key(|file| (file.epochs, file.path.clone()));
-    let mut batches = Vec::new();
-    for file in &files {
+    let mut encoder = FileEncoder::new(table)?;
+    let mut rows = 0;
+    for file in files {
         let path = format!("lake/{}/{}", table.name(), file.path);
         let bytes = worker.runtime.block_on(worker.lake.root().get(&path))?;
         let missing = || PipelineError::BadState {
             path: path.clone(),
             why: "the table names it and it is missing".into(),
         };
-        batches.extend(read_file(table, bytes.ok_or_else(missing)?)?);
+        for batch in read_batches(table, bytes.ok_or_else(missing)?, &Part::default())? {
+            let batch = batch?;
+            rows += batch.num_rows() as u64;
+            encoder.write(&batch)?;
+        }
     }
-    let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
     let first = files
         .iter()
         .filter_map(|file| file.epochs)
@@ -108,7 +134,7 @@ fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Re
         .unwrap_or(0);
     let run = format!("{}-joined", worker.settings.run_id);
     let mut joined = DataFile::of_epoch(day, last, &run, 0, rows);
-    let bytes = encode_batches(table, &batches)?;
+    let bytes = encoder.finish()?;
     joined.epochs = (first, last);
     joined.size_bytes = bytes.len() as u64;
     joined.written_at_ms = (worker.settings.now)().0 / 1_000;

@@ -17,7 +17,7 @@ use deltalake_core::protocol::{DeltaOperation, OutputMode, SaveMode};
 use deltalake_core::{DeltaTable, TableProperty};
 use futures::StreamExt;
 
-pub use files::{ActiveFile, DataFile, encode_batches, read_file};
+pub use files::{ActiveFile, DataFile, FileEncoder, Part, encode_batches, read_batches, read_file};
 pub use root::Root;
 
 use crate::PipelineError;

@@ -264,14 +264,14 @@ fn history_of(events: &[Given], user: &str) -> Vec<HistoryEvent> {
         match &event.what {
             What::Exposure { experiment, variant } => HistoryEvent::Exposure {
                 ts,
-                experiment: format!("x{experiment}"),
-                variant: format!("v{variant}"),
+                experiment: format!("x{experiment}").into(),
+                variant: format!("v{variant}").into(),
                 id_key: ingest::decode::id_key(event_id.as_bytes()),
                 event_id,
             },
             What::Track { event, value } => HistoryEvent::Track {
                 ts,
-                event: format!("m{event}"),
+                event: format!("m{event}").into(),
                 value: *value,
             },
         }
