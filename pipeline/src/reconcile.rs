@@ -14,19 +14,15 @@ use crate::history;
 use crate::lake::{Lake, read_file};
 use crate::schema::Table;
 
-/// Users are mended in passes over the lake that hold at most this many of their events: a few hundred megabytes.
-const HISTORY_EVENTS_MAX: usize = 2_000_000;
-/// Days are made again in slices of hours that hold about this many events.
-const SLICE_EVENTS: u64 = 2_000_000;
 /// Hours of a day.
 const HOURS: u64 = 24;
 
 /// The slices in which a day is made again: whole hours, the fewer the fewer events the day has.
-fn slices(lake: &Lake, day: i32) -> Result<Vec<Range<i64>>, PipelineError> {
+fn slices(lake: &Lake, day: i32, events_max: usize) -> Result<Vec<Range<i64>>, PipelineError> {
     let files = lake.active_files(Table::Events)?;
     let of_day = files.iter().filter(|file| file.day == Some(day));
-    let events: u64 = of_day.map(|file| file.rows.unwrap_or(SLICE_EVENTS)).sum();
-    let hours = (HOURS * SLICE_EVENTS / events.max(1)).clamp(1, HOURS);
+    let events: u64 = of_day.map(|file| file.rows.unwrap_or(events_max as u64)).sum();
+    let hours = (HOURS * events_max as u64 / events.max(1)).clamp(1, HOURS);
     let midnight = i64::from(day) * MICROS_PER_DAY;
     let at = |hour: u64| midnight + MICROS_PER_DAY / HOURS as i64 * hour as i64;
     let starts = (0..HOURS).step_by(hours as usize);
@@ -42,11 +38,13 @@ pub(crate) struct Mended {
 }
 
 /// Mends the engine's dirty users, and makes the windows of its dirty days again, from the events of the lake up to an
-/// epoch. What the engine holds and what it gives back depend on these events alone.
+/// epoch. What the engine holds and what it gives back depend on these events alone. At most about `events_max` events are
+/// in memory at once: users are mended in passes over the lake, days in slices of hours.
 pub(crate) async fn reconcile(
     engine: &mut Engine,
     lake: &Lake,
     up_to_epoch: i64,
+    events_max: usize,
 ) -> Result<Mended, PipelineError> {
     let dirty = engine.take_dirty();
     let mut waiting: BTreeSet<u32> = dirty.users.iter().copied().collect();
@@ -54,7 +52,7 @@ pub(crate) async fn reconcile(
         let mut users = waiting.clone();
         let number_of = |id: &str| engine.find_user(ingest::decode::user_hash(id.as_bytes()), id.as_bytes());
         let mut histories =
-            history::user_events(lake, up_to_epoch, &mut users, HISTORY_EVENTS_MAX, number_of).await?;
+            history::user_events(lake, up_to_epoch, &mut users, events_max, number_of).await?;
         for user in users {
             waiting.remove(&user);
             engine.rebuild_user(user, histories.remove(&user).unwrap_or_default());
@@ -63,7 +61,7 @@ pub(crate) async fn reconcile(
     let mut mended = Mended::default();
     for day in dirty.days {
         let mut cells = crate::engine::DayCells::default();
-        for times in slices(lake, day)? {
+        for times in slices(lake, day, events_max)? {
             history::day_tracks(lake, day, up_to_epoch, times, |user, ts, event, value| {
                 let hash = ingest::decode::user_hash(user.as_bytes());
                 engine.add_to_day(&mut cells, (hash, user), ts, (event, value));

@@ -106,7 +106,15 @@ async fn restore(
             true => last.clone(),
             false => state::read_manifest(lake.root(), epoch).await?,
         };
-        repeat(&mut engine, lake, &manifest, &mut lookup, &mut size).await?;
+        repeat(
+            &mut engine,
+            lake,
+            &manifest,
+            &mut lookup,
+            &mut size,
+            settings.mend_events,
+        )
+        .await?;
         if epoch < last.epoch {
             drop(engine.take_looks(epoch));
         }
@@ -129,11 +137,12 @@ async fn repeat(
     manifest: &Manifest,
     lookup: &mut StoredRuns,
     size: &mut RestoredSize,
+    mend_events: usize,
 ) -> Result<(), PipelineError> {
     let mut accepted = Vec::new();
     engine.set_horizons(manifest.horizons);
     let reconciled = match manifest.reconciled {
-        true => Some(reconcile::reconcile(engine, lake, manifest.epoch - 1).await?),
+        true => Some(reconcile::reconcile(engine, lake, manifest.epoch - 1, mend_events).await?),
         false => None,
     };
     for batch in history::epoch_events(lake, manifest.epoch).await? {

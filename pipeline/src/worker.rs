@@ -265,9 +265,12 @@ impl Worker {
 
     fn commit_reconciled(&mut self, derived: DerivedWritten) -> Result<(), PipelineError> {
         let up_to = self.next_epoch() - 1;
-        let mended = self
-            .runtime
-            .block_on(reconcile::reconcile(&mut self.engine, &self.lake, up_to))?;
+        let mended = self.runtime.block_on(reconcile::reconcile(
+            &mut self.engine,
+            &self.lake,
+            up_to,
+            self.settings.mend_events,
+        ))?;
         self.last_reconciled = Instant::now();
         self.commit_epoch(derived, Some(mended))
     }
