@@ -33,6 +33,7 @@ pub(crate) async fn recover(
     if swept > 0 {
         tracing::info!(files = swept, "swept files of an epoch that never came true");
     }
+    crate::housekeeping::vacuum(&lake, settings).await?;
     let Some(last) = last else {
         let mut engine = Engine::new(plan, settings.horizons);
         engine.watch(&settings.watches.current());
