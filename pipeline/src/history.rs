@@ -1,15 +1,18 @@
 //! Accepted events read back from the lake, in the order in which they were accepted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use bytes::Bytes;
 use domain::{EventKind, PartitionId, Position, Timestamp};
 use ingest::{EventBatch, EventRecord, Span};
 
 use crate::PipelineError;
 use crate::engine::HistoryEvent;
-use crate::lake::{Lake, read_file};
+use crate::lake::{Lake, Part, read_batches, read_file};
 use crate::schema::Table;
 
 /// Events given to the engine at once while the state is restored.
@@ -106,13 +109,16 @@ pub async fn epoch_events(lake: &Lake, epoch: i64) -> Result<Vec<EventBatch>, Pi
 }
 
 async fn read(lake: &Lake, path: &str) -> Result<Vec<RecordBatch>, PipelineError> {
+    read_file(Table::Events, bytes_of(lake, path).await?)
+}
+
+async fn bytes_of(lake: &Lake, path: &str) -> Result<Bytes, PipelineError> {
     let path = format!("lake/{}/{path}", Table::Events.name());
     let bytes = lake.root().get(&path).await?;
-    let bytes = bytes.ok_or_else(|| PipelineError::BadState {
+    bytes.ok_or_else(|| PipelineError::BadState {
         path,
         why: "the table names it and it is missing".into(),
-    })?;
-    read_file(Table::Events, bytes)
+    })
 }
 
 fn event_batch(batches: &[RecordBatch], order: &[(i64, u32, u32)]) -> EventBatch {
@@ -156,33 +162,81 @@ fn keep(buffer: &mut Vec<u8>, text: &str) -> Span {
     }
 }
 
-/// The accepted events up to an epoch of the users that `wanted` knows, by the number that it gives them.
+/// The columns that say what a user did.
+const USER_COLUMNS: [&str; 9] = [
+    "event_id",
+    "type",
+    "ts",
+    "user_id",
+    "experiment",
+    "variant",
+    "event",
+    "value",
+    "epoch",
+];
+/// The columns that say what is counted in a window.
+const TRACK_COLUMNS: [&str; 6] = ["type", "ts", "user_id", "event", "value", "epoch"];
+
+/// Calls `each` for every batch of accepted events in a file.
+async fn each_batch(
+    lake: &Lake,
+    path: &str,
+    part: &Part<'_>,
+    mut each: impl FnMut(&RecordBatch),
+) -> Result<(), PipelineError> {
+    for batch in read_batches(Table::Events, bytes_of(lake, path).await?, part)? {
+        each(&batch?);
+    }
+    Ok(())
+}
+
+/// The accepted events up to an epoch of as many of the users as fit into `events_max`, the smallest numbers first and at
+/// least one; the users are those that `number_of` knows and `users` holds. Gives the events by user, and takes the users
+/// that did not fit out of `users`.
 ///
 /// # Errors
 /// When a file of the table cannot be read.
 pub async fn user_events(
     lake: &Lake,
     up_to_epoch: i64,
-    wanted: impl Fn(&str) -> Option<u32>,
-) -> Result<HashMap<u32, Vec<HistoryEvent>>, PipelineError> {
-    let mut found: HashMap<u32, Vec<HistoryEvent>> = HashMap::new();
+    users: &mut BTreeSet<u32>,
+    events_max: usize,
+    number_of: impl Fn(&str) -> Option<u32>,
+) -> Result<BTreeMap<u32, Vec<HistoryEvent>>, PipelineError> {
+    let mut found: BTreeMap<u32, Vec<HistoryEvent>> = BTreeMap::new();
+    let mut names = SharedTexts::default();
+    let mut count = 0;
+    let part = Part {
+        columns: &USER_COLUMNS,
+        times: None,
+    };
     for file in lake.active_files(Table::Events)? {
-        for batch in read(lake, &file.path).await? {
-            let columns = Columns { batch: &batch };
+        each_batch(lake, &file.path, &part, |batch| {
+            let columns = Columns { batch };
             for row in 0..batch.num_rows() {
                 if columns.integer("epoch", row) > up_to_epoch {
                     continue;
                 }
-                if let Some(user) = wanted(columns.text("user_id", row)) {
-                    found.entry(user).or_default().push(history_event(&columns, row));
+                let user = number_of(columns.text("user_id", row)).filter(|user| users.contains(user));
+                if let Some(user) = user {
+                    let events = found.entry(user).or_default();
+                    events.push(history_event(&columns, row, &mut names));
+                    count += 1;
                 }
             }
-        }
+            while count > events_max && users.len() > 1 {
+                let middle = users.iter().nth(users.len() / 2).copied().unwrap_or_default();
+                users.split_off(&middle);
+                let gone = found.split_off(&middle);
+                count -= gone.values().map(Vec::len).sum::<usize>();
+            }
+        })
+        .await?;
     }
     Ok(found)
 }
 
-/// Calls `each` for every accepted track of a day up to an epoch.
+/// Calls `each` for every accepted track of a day up to an epoch whose time in microseconds lies in a range.
 ///
 /// # Errors
 /// When a file of the table cannot be read.
@@ -190,39 +244,59 @@ pub async fn day_tracks(
     lake: &Lake,
     day: i32,
     up_to_epoch: i64,
+    times: Range<i64>,
     mut each: impl FnMut(&str, Timestamp, &str, f64),
 ) -> Result<(), PipelineError> {
-    for file in lake
-        .active_files(Table::Events)?
-        .into_iter()
-        .filter(|file| file.day == Some(day))
-    {
-        for batch in read(lake, &file.path).await? {
-            let columns = Columns { batch: &batch };
+    let part = Part {
+        columns: &TRACK_COLUMNS,
+        times: Some(times.clone()),
+    };
+    let files = lake.active_files(Table::Events)?;
+    for file in files.into_iter().filter(|file| file.day == Some(day)) {
+        each_batch(lake, &file.path, &part, |batch| {
+            let columns = Columns { batch };
             for row in 0..batch.num_rows() {
-                if columns.kind(row) == EventKind::Track && columns.integer("epoch", row) <= up_to_epoch {
+                let ts = columns.time("ts", row);
+                let known = columns.integer("epoch", row) <= up_to_epoch;
+                if known && times.contains(&ts.0) && columns.kind(row) == EventKind::Track {
                     each(
                         columns.text("user_id", row),
-                        columns.time("ts", row),
+                        ts,
                         columns.text("event", row),
                         columns.value(row),
                     );
                 }
             }
-        }
+        })
+        .await?;
     }
     Ok(())
 }
 
-fn history_event(columns: &Columns<'_>, row: usize) -> HistoryEvent {
+/// Texts that repeat, kept once.
+#[derive(Default)]
+struct SharedTexts(HashSet<Arc<str>>);
+
+impl SharedTexts {
+    fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(known) = self.0.get(text) {
+            return Arc::clone(known);
+        }
+        let text: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&text));
+        text
+    }
+}
+
+fn history_event(columns: &Columns<'_>, row: usize, names: &mut SharedTexts) -> HistoryEvent {
     let ts = columns.time("ts", row);
     match columns.kind(row) {
         EventKind::Exposure => {
             let event_id = columns.text("event_id", row).to_owned();
             let id_key = ingest::decode::id_key(event_id.as_bytes());
             let (experiment, variant) = (
-                columns.text("experiment", row).into(),
-                columns.text("variant", row).into(),
+                names.share(columns.text("experiment", row)),
+                names.share(columns.text("variant", row)),
             );
             HistoryEvent::Exposure {
                 ts,
@@ -234,7 +308,7 @@ fn history_event(columns: &Columns<'_>, row: usize) -> HistoryEvent {
         }
         EventKind::Track => HistoryEvent::Track {
             ts,
-            event: columns.text("event", row).into(),
+            event: names.share(columns.text("event", row)),
             value: columns.value(row),
         },
     }

@@ -25,6 +25,8 @@ pub mod schema;
 pub mod settings;
 pub mod state;
 pub mod store;
+mod streamed;
+mod thinning;
 pub mod verify;
 pub mod view;
 mod worker;

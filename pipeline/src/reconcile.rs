@@ -1,9 +1,11 @@
 //! Making good what came too late: users whose attribution is made again from the lake, and days whose windows are.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use domain::timestamp::MICROS_PER_DAY;
 use domain::{Moments, Timestamp};
 
 use crate::PipelineError;
@@ -12,6 +14,23 @@ use crate::history;
 use crate::lake::{Lake, read_file};
 use crate::schema::Table;
 
+/// Hours of a day.
+const HOURS: u64 = 24;
+
+/// The slices in which a day is made again: whole hours, the fewer the fewer events the day has.
+fn slices(lake: &Lake, day: i32, events_max: usize) -> Result<Vec<Range<i64>>, PipelineError> {
+    let files = lake.active_files(Table::Events)?;
+    let of_day = files.iter().filter(|file| file.day == Some(day));
+    let events: u64 = of_day.map(|file| file.rows.unwrap_or(events_max as u64)).sum();
+    let hours = (HOURS * events_max as u64 / events.max(1)).clamp(1, HOURS);
+    let midnight = i64::from(day) * MICROS_PER_DAY;
+    let at = |hour: u64| midnight + MICROS_PER_DAY / HOURS as i64 * hour as i64;
+    let starts = (0..HOURS).step_by(hours as usize);
+    Ok(starts
+        .map(|hour| at(hour)..at((hour + hours).min(HOURS)))
+        .collect())
+}
+
 /// All window rows of the days that were made again.
 #[derive(Debug, Default)]
 pub(crate) struct Mended {
@@ -19,34 +38,37 @@ pub(crate) struct Mended {
 }
 
 /// Mends the engine's dirty users, and makes the windows of its dirty days again, from the events of the lake up to an
-/// epoch. What the engine holds and what it gives back depend on these events alone.
+/// epoch. What the engine holds and what it gives back depend on these events alone. At most about `events_max` events are
+/// in memory at once: users are mended in passes over the lake, days in slices of hours.
 pub(crate) async fn reconcile(
     engine: &mut Engine,
     lake: &Lake,
     up_to_epoch: i64,
+    events_max: usize,
 ) -> Result<Mended, PipelineError> {
     let dirty = engine.take_dirty();
-    if !dirty.users.is_empty() {
-        let wanted = |id: &str| {
-            let user = engine.find_user(ingest::decode::user_hash(id.as_bytes()), id.as_bytes())?;
-            dirty.users.contains(&user).then_some(user)
-        };
-        let histories: BTreeMap<_, _> = history::user_events(lake, up_to_epoch, wanted)
-            .await?
-            .into_iter()
-            .collect();
-        for (user, events) in histories {
-            engine.rebuild_user(user, events);
+    let mut waiting: BTreeSet<u32> = dirty.users.iter().copied().collect();
+    while !waiting.is_empty() {
+        let mut users = waiting.clone();
+        let number_of = |id: &str| engine.find_user(ingest::decode::user_hash(id.as_bytes()), id.as_bytes());
+        let mut histories =
+            history::user_events(lake, up_to_epoch, &mut users, events_max, number_of).await?;
+        for user in users {
+            waiting.remove(&user);
+            engine.rebuild_user(user, histories.remove(&user).unwrap_or_default());
         }
     }
     let mut mended = Mended::default();
     for day in dirty.days {
         let mut cells = crate::engine::DayCells::default();
-        history::day_tracks(lake, day, up_to_epoch, |user, ts, event, value| {
-            let hash = ingest::decode::user_hash(user.as_bytes());
-            engine.add_to_day(&mut cells, (hash, user), ts, (event, value));
-        })
-        .await?;
+        for times in slices(lake, day, events_max)? {
+            history::day_tracks(lake, day, up_to_epoch, times, |user, ts, event, value| {
+                let hash = ingest::decode::user_hash(user.as_bytes());
+                engine.add_to_day(&mut cells, (hash, user), ts, (event, value));
+            })
+            .await?;
+            engine.end_slice(&mut cells);
+        }
         mended.days.insert(day, engine.day_rows(day, cells));
     }
     Ok(mended)

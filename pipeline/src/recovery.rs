@@ -33,6 +33,7 @@ pub(crate) async fn recover(
     if swept > 0 {
         tracing::info!(files = swept, "swept files of an epoch that never came true");
     }
+    crate::housekeeping::vacuum(&lake, settings).await?;
     let Some(last) = last else {
         let mut engine = Engine::new(plan, settings.horizons);
         engine.watch(&settings.watches.current());
@@ -106,7 +107,15 @@ async fn restore(
             true => last.clone(),
             false => state::read_manifest(lake.root(), epoch).await?,
         };
-        repeat(&mut engine, lake, &manifest, &mut lookup, &mut size).await?;
+        repeat(
+            &mut engine,
+            lake,
+            &manifest,
+            &mut lookup,
+            &mut size,
+            settings.mend_events,
+        )
+        .await?;
         if epoch < last.epoch {
             drop(engine.take_looks(epoch));
         }
@@ -129,11 +138,12 @@ async fn repeat(
     manifest: &Manifest,
     lookup: &mut StoredRuns,
     size: &mut RestoredSize,
+    mend_events: usize,
 ) -> Result<(), PipelineError> {
     let mut accepted = Vec::new();
     engine.set_horizons(manifest.horizons);
     let reconciled = match manifest.reconciled {
-        true => Some(reconcile::reconcile(engine, lake, manifest.epoch - 1).await?),
+        true => Some(reconcile::reconcile(engine, lake, manifest.epoch - 1, mend_events).await?),
         false => None,
     };
     for batch in history::epoch_events(lake, manifest.epoch).await? {

@@ -52,6 +52,8 @@ pub struct Settings {
     pub idle_after: Duration,
     /// A full snapshot of the keyed state is written when more events than this would have to be read back.
     pub snapshot_events: u64,
+    /// What came too late is made good with about this many events in memory.
+    pub mend_events: usize,
     /// Small files of a table and day are joined when there are more of them than this.
     pub compact_files: usize,
     /// Tells the time.
@@ -65,6 +67,9 @@ pub struct Settings {
 /// Events whose reading back takes some two seconds on one core.
 const SNAPSHOT_EVENTS: u64 = 4_000_000;
 
+/// A few hundred megabytes of events.
+const MEND_EVENTS: usize = 2_000_000;
+
 impl Settings {
     /// For live sources: a commit a second, derived tables every ten seconds.
     pub fn live(now: Arc<dyn Fn() -> Timestamp + Send + Sync>, run_id: String) -> Self {
@@ -77,6 +82,7 @@ impl Settings {
             reconcile_interval: Duration::from_secs(300),
             idle_after: Duration::from_secs(60),
             snapshot_events: SNAPSHOT_EVENTS,
+            mend_events: MEND_EVENTS,
             compact_files: 64,
             now,
             watches: Watches::none(),

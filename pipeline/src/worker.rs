@@ -79,6 +79,7 @@ pub(crate) struct Worker {
     last_commit: Instant,
     last_derived: Instant,
     last_reconciled: Instant,
+    pub last_vacuum: Instant,
 }
 
 /// How much has to be read back when the state is restored.
@@ -143,6 +144,7 @@ impl Worker {
             last_commit: now,
             last_derived: now,
             last_reconciled: now,
+            last_vacuum: now,
         })
     }
 
@@ -265,9 +267,12 @@ impl Worker {
 
     fn commit_reconciled(&mut self, derived: DerivedWritten) -> Result<(), PipelineError> {
         let up_to = self.next_epoch() - 1;
-        let mended = self
-            .runtime
-            .block_on(reconcile::reconcile(&mut self.engine, &self.lake, up_to))?;
+        let mended = self.runtime.block_on(reconcile::reconcile(
+            &mut self.engine,
+            &self.lake,
+            up_to,
+            self.settings.mend_events,
+        ))?;
         self.last_reconciled = Instant::now();
         self.commit_epoch(derived, Some(mended))
     }

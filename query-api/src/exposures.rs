@@ -56,7 +56,7 @@ impl ExposureLog {
     /// Makes exposures durable, except for those that were today.
     ///
     /// # Errors
-    /// [`NotLogged`]; some may be durable then, and logging them again is harmless.
+    /// `NotLogged`; some may be durable then, and logging them again is harmless.
     pub async fn log(
         &self,
         collector: &Collector,

@@ -230,7 +230,7 @@ impl Power {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let (metric, arguments) = self.metric.parts();
         let format = arguments.format;
-        match answer(metric, arguments) {
+        match answer(metric, &arguments) {
             Ok(answer) => {
                 match output::chosen(format) {
                     Format::Json => output::say(&render::json(&answer)?),
@@ -286,11 +286,11 @@ impl MetricArguments {
     }
 }
 
-fn answer(metric: Metric, arguments: PlanArguments) -> Result<Answer, StatsError> {
+fn answer(metric: Metric, arguments: &PlanArguments) -> Result<Answer, StatsError> {
     let baseline = metric.baseline();
     let absolute = |field, size: Option<Size>| size.map(|size| size.absolute(field, baseline)).transpose();
     let units = match arguments.days {
-        Some(days) => Some(units_in(days, &arguments)?),
+        Some(days) => Some(units_in(days, arguments)?),
         None => arguments.units,
     };
     let effect = match arguments.goal {
@@ -316,7 +316,7 @@ fn answer(metric: Metric, arguments: PlanArguments) -> Result<Answer, StatsError
         power: arguments.power.or(power_assumed.then_some(USUAL_POWER)),
         true_difference: absolute("--true-difference", arguments.true_difference)?.unwrap_or(0.0),
     };
-    let plan = plan(metric, &arguments)?;
+    let plan = plan(metric, arguments)?;
     let planned = solve(&plan, known)?;
     let duration = match arguments.daily_units {
         Some(daily) => Some(duration(

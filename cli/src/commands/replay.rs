@@ -50,6 +50,9 @@ pub struct Replay {
     /// Write a full snapshot after so many events, for tests of recovery.
     #[arg(long, hide = true)]
     snapshot_events: Option<u64>,
+    /// Make good what came too late with so many events in memory, for tests of recovery.
+    #[arg(long, hide = true)]
+    mend_events: Option<usize>,
     /// Join small files when there are more of them than this, for tests of recovery.
     #[arg(long, hide = true)]
     compact_files: Option<usize>,
@@ -76,6 +79,7 @@ impl Replay {
         let mut settings = Settings::replay(Arc::clone(&now), clock::run_id());
         settings.commit_records = self.commit_records.max(1);
         settings.snapshot_events = self.snapshot_events.unwrap_or(settings.snapshot_events);
+        settings.mend_events = self.mend_events.unwrap_or(settings.mend_events);
         settings.compact_files = self.compact_files.unwrap_or(settings.compact_files);
         let (views, view) = tokio::sync::watch::channel(Arc::new(LiveView::default()));
         let started = Instant::now();

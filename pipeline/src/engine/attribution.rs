@@ -4,6 +4,8 @@
 //! after it. The first exposure is the smallest (ts, event id). An exposure that arrives after tracks that it owns claims
 //! them from the recent tracks; when they have been let go already, the user is marked as dirty.
 
+use std::sync::Arc;
+
 use domain::Timestamp;
 
 use super::users::{Exposure, NONE, Track, Value};
@@ -20,9 +22,9 @@ pub enum HistoryEvent {
         /// When.
         ts: Timestamp,
         /// The experiment.
-        experiment: String,
+        experiment: Arc<str>,
         /// The variant.
-        variant: String,
+        variant: Arc<str>,
         /// The event's id, for ties.
         event_id: String,
         /// The 128 bits that stand for the id.
@@ -33,7 +35,7 @@ pub enum HistoryEvent {
         /// When.
         ts: Timestamp,
         /// The event's name.
-        event: String,
+        event: Arc<str>,
         /// Its value.
         value: f64,
     },

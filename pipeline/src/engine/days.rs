@@ -1,17 +1,26 @@
 //! Making the closed windows of a day again from the day's tracks.
 
-use std::collections::HashMap;
-
 use domain::{Sums, Timestamp};
+use hashbrown::HashMap;
 
 use super::users::NONE;
 use super::windows::{Row, RowKey, WINDOW_SECONDS, window_index};
 use super::{Derived, Engine, WindowRow};
 use crate::measure::Adds;
 
-/// The parts of users in the closed windows of one day: by window size, window, exposure and measure.
+/// The place of the day among the window sizes.
+const DAY: usize = WINDOW_SECONDS.len() - 1;
+
+/// The windows of one day under construction. Times are added slice by slice, each slice a number of whole hours, so that
+/// memory holds the parts of users in the short windows of one slice only.
 #[derive(Debug, Default)]
-pub struct DayCells(HashMap<(u8, i64, u32, u32), f64>);
+pub struct DayCells {
+    /// The parts of users in the closed minutes and hours of the slice: by window size, window, exposure and measure.
+    short: HashMap<(u8, i64, u32, u32), f64>,
+    /// The parts of users in the closed day, by exposure and measure.
+    day: HashMap<(u32, u32), f64>,
+    sums: HashMap<RowKey, Sums>,
+}
 
 impl Engine {
     /// What came too late until now; from now on the engine considers it mended.
@@ -39,8 +48,13 @@ impl Engine {
                 let amount = if measure.adds == Adds::One { 1.0 } else { track.1 };
                 for size in 0..WINDOW_SECONDS.len() {
                     let index = window_index(size, ts.0);
-                    if index < self.windows.closed_below[size] {
-                        *cells.0.entry((size as u8, index, at, *number)).or_default() += amount;
+                    if index >= self.windows.closed_below[size] {
+                        continue;
+                    }
+                    if size == DAY {
+                        *cells.day.entry((at, *number)).or_default() += amount;
+                    } else {
+                        *cells.short.entry((size as u8, index, at, *number)).or_default() += amount;
                     }
                 }
             }
@@ -48,22 +62,36 @@ impl Engine {
         }
     }
 
-    /// All rows of a day: closed windows as added up, open ones as they stand. Rows of the day that waited to be given out
-    /// are forgotten, for these replace them.
-    pub fn day_rows(&mut self, day: i32, cells: DayCells) -> Vec<WindowRow> {
-        let mut sums: HashMap<RowKey, Sums> = HashMap::new();
-        for ((size, index, exposure, measure), sum) in cells.0 {
+    /// Adds the slice up: nothing of its hours comes any more.
+    pub fn end_slice(&self, cells: &mut DayCells) {
+        for ((size, index, exposure, measure), sum) in cells.short.drain() {
             let arm = self.exposures[exposure as usize].arm;
-            sums.entry(RowKey {
+            let key = RowKey {
                 size,
                 index,
                 arm,
                 measure,
-            })
-            .or_default()
-            .add(sum);
+            };
+            cells.sums.entry(key).or_default().add(sum);
         }
-        let closed = sums.into_iter().map(|(key, sums)| Row {
+    }
+
+    /// All rows of a day: closed windows as added up, open ones as they stand. Rows of the day that waited to be given out
+    /// are forgotten, for these replace them.
+    pub fn day_rows(&mut self, day: i32, mut cells: DayCells) -> Vec<WindowRow> {
+        self.end_slice(&mut cells);
+        let index = i64::from(day);
+        for ((exposure, measure), sum) in cells.day.drain() {
+            let arm = self.exposures[exposure as usize].arm;
+            let key = RowKey {
+                size: DAY as u8,
+                index,
+                arm,
+                measure,
+            };
+            cells.sums.entry(key).or_default().add(sum);
+        }
+        let closed = cells.sums.into_iter().map(|(key, sums)| Row {
             key,
             sums,
             written: false,

@@ -1,12 +1,15 @@
 //! Data files: Parquet bytes, what the Delta log says of them, and their names.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use arrow::array::RecordBatch;
 use bytes::Bytes;
 use deltalake_core::kernel::{Add, LogicalFileView};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::{ArrowWriter, ProjectionMask};
+use parquet::file::metadata::{ColumnChunkMetaData, RowGroupMetaData};
+use parquet::file::statistics::Statistics;
 use serde::{Deserialize, Serialize};
 
 use crate::PipelineError;
@@ -125,42 +128,126 @@ pub(super) fn epoch_of(name: &str) -> Option<i64> {
     file.split('-').next()?.parse().ok()
 }
 
+/// A Parquet file of a table under construction.
+pub struct FileEncoder {
+    table: Table,
+    writer: ArrowWriter<Vec<u8>>,
+}
+
+impl FileEncoder {
+    /// A file without rows.
+    ///
+    /// # Errors
+    /// When the table's schema cannot be written.
+    pub fn new(table: Table) -> Result<Self, PipelineError> {
+        let properties = Some(table.writer_properties());
+        let writer = ArrowWriter::try_new(Vec::new(), table.file_schema(), properties);
+        Ok(Self {
+            table,
+            writer: writer.map_err(|source| parquet_error("write", table, source))?,
+        })
+    }
+
+    /// Adds rows.
+    ///
+    /// # Errors
+    /// When the columns are not those of the table.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), PipelineError> {
+        let written = self.writer.write(batch);
+        written.map_err(|source| parquet_error("write", self.table, source))
+    }
+
+    /// The file.
+    ///
+    /// # Errors
+    /// When the last rows cannot be encoded.
+    pub fn finish(self) -> Result<Bytes, PipelineError> {
+        let bytes = self.writer.into_inner();
+        Ok(bytes
+            .map_err(|source| parquet_error("write", self.table, source))?
+            .into())
+    }
+}
+
+fn parquet_error(action: &'static str, table: Table, source: parquet::errors::ParquetError) -> PipelineError {
+    PipelineError::Parquet {
+        action,
+        table: table.name(),
+        source,
+    }
+}
+
 /// Encodes rows as one Parquet file of a table.
 ///
 /// # Errors
 /// When the columns are not those of the table.
 pub fn encode_batches(table: Table, batches: &[RecordBatch]) -> Result<Bytes, PipelineError> {
-    let error = |source| PipelineError::Parquet {
-        action: "write",
-        table: table.name(),
-        source,
-    };
-    let mut writer = ArrowWriter::try_new(Vec::new(), table.file_schema(), Some(table.writer_properties()))
-        .map_err(error)?;
-    for batch in batches {
-        writer.write(batch).map_err(error)?;
-    }
-    Ok(writer.into_inner().map_err(error)?.into())
+    let mut encoder = FileEncoder::new(table)?;
+    batches.iter().try_for_each(|batch| encoder.write(batch))?;
+    encoder.finish()
 }
 
-/// Decodes a Parquet file of a table.
+/// Which part of a file is read.
+#[derive(Debug, Clone, Default)]
+pub struct Part<'a> {
+    /// The columns; all when empty.
+    pub columns: &'a [&'a str],
+    /// Groups of rows without a time `ts` in this range of microseconds are passed over; other rows outside it are not.
+    pub times: Option<Range<i64>>,
+}
+
+/// Decodes a Parquet file of a table, batch by batch.
+///
+/// # Errors
+/// When the bytes are no Parquet file.
+pub fn read_batches(
+    table: Table,
+    bytes: Bytes,
+    part: &Part<'_>,
+) -> Result<impl Iterator<Item = Result<RecordBatch, PipelineError>>, PipelineError> {
+    let error = |source| parquet_error("read", table, source);
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(error)?;
+    if let Some(times) = &part.times {
+        let groups = builder.metadata().row_groups();
+        let wanted = (0..groups.len()).filter(|group| may_hold(&groups[*group], times));
+        let wanted = wanted.collect();
+        builder = builder.with_row_groups(wanted);
+    }
+    if !part.columns.is_empty() {
+        let mask = ProjectionMask::columns(builder.parquet_schema(), part.columns.iter().copied());
+        builder = builder.with_projection(mask);
+    }
+    let reader = builder.with_batch_size(READ_BATCH_ROWS).build().map_err(error)?;
+    Ok(reader.map(move |batch| {
+        batch.map_err(|source| PipelineError::Columns {
+            table: table.name(),
+            source,
+        })
+    }))
+}
+
+/// Whether a group of rows may hold a time of a range; one whose statistics do not say may.
+fn may_hold(group: &RowGroupMetaData, times: &Range<i64>) -> bool {
+    let column = group
+        .columns()
+        .iter()
+        .find(|column| column.column_path().string() == "ts");
+    match column.and_then(ColumnChunkMetaData::statistics) {
+        Some(Statistics::Int64(statistics)) => {
+            let first = statistics.min_opt().is_none_or(|first| *first < times.end);
+            let last = statistics.max_opt().is_none_or(|last| *last >= times.start);
+            first && last
+        }
+        _ => true,
+    }
+}
+
+/// Decodes a whole Parquet file of a table.
 ///
 /// # Errors
 /// When the bytes are no Parquet file.
 pub fn read_file(table: Table, bytes: Bytes) -> Result<Vec<RecordBatch>, PipelineError> {
-    let error = |source| PipelineError::Parquet {
-        action: "read",
-        table: table.name(),
-        source,
-    };
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(error)?;
-    let reader = builder.with_batch_size(READ_BATCH_ROWS).build().map_err(error)?;
-    reader
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|source| PipelineError::Columns {
-            table: table.name(),
-            source,
-        })
+    read_batches(table, bytes, &Part::default())?.collect()
 }
 
 #[cfg(test)]
