@@ -134,7 +134,12 @@ async fn open_store(data: &Path) -> anyhow::Result<control::Store> {
         "there is no store in {}; `experimently serve` makes one",
         data.display()
     );
-    control::Store::open(&path)
+    make_store(data).await
+}
+
+/// Opens the store of a data folder, and makes it where there is none.
+async fn make_store(data: &Path) -> anyhow::Result<control::Store> {
+    control::Store::open(&data.join("control.db"))
         .await
         .with_context(|| format!("cannot open the store in {}", data.display()))
 }

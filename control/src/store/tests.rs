@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::test_support::{anna, experiment_key, flag, flag_key, guardrail, instant, open};
 
+mod chained;
 mod kill;
 mod tamper;
 

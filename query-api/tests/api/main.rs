@@ -13,6 +13,7 @@ mod life_cycle;
 mod ofrep;
 mod openfeature;
 mod operation;
+mod owners;
 mod people;
 mod results;
 mod safety;
