@@ -46,7 +46,8 @@ pub(crate) async fn vacuum(lake: &Lake, settings: &Settings) -> Result<(), Pipel
     for table in Table::ALL {
         let files = lake.vacuum(table, (settings.now)(), UNUSED_FILES_KEPT).await?;
         if files > 0 {
-            ::metrics::counter!(crate::metrics::FILES_DELETED, "table" => table.name()).increment(files as u64);
+            ::metrics::counter!(crate::metrics::FILES_DELETED, "table" => table.name())
+                .increment(files as u64);
             tracing::info!(table = table.name(), files, "deleted files that left the table");
         }
     }
@@ -209,7 +210,10 @@ fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Re
     let (mut rows_before, mut rows) = (0, 0);
     for_each_batch(worker, table, files, |batch| {
         rows_before += batch.num_rows() as u64;
-        let kept = thinning.as_ref().map(|thinning| thinning.keep(&batch)).transpose();
+        let kept = thinning
+            .as_ref()
+            .map(|thinning| thinning.keep(&batch))
+            .transpose();
         let kept = kept.map_err(|source| PipelineError::Columns {
             table: table.name(),
             source,

@@ -32,5 +32,6 @@ pub mod view;
 mod worker;
 
 pub use error::PipelineError;
+pub use recovery::committed_positions;
 pub use run::Pipeline;
 pub use settings::Settings;

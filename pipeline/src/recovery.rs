@@ -9,6 +9,7 @@ use crate::schema::Table;
 use crate::settings::Settings;
 use crate::state::{self, DerivedWritten, Manifest, StoredRuns};
 use crate::worker::{RestoredSize, WorkerParts};
+use domain::Positions;
 use domain::metric::MeasurementPlan;
 use std::collections::BTreeSet;
 
@@ -60,6 +61,18 @@ pub(crate) async fn recover(
         restored,
         looks,
     })
+}
+
+/// Up to where each partition of a source is committed to the lake under a root, whose tables are created if need be.
+///
+/// # Errors
+/// When the lake cannot be read.
+pub async fn committed_positions(root: Root) -> Result<Positions, PipelineError> {
+    let lake = Lake::open(root).await?;
+    match lake.epoch(Table::Events).await? {
+        Some(epoch) => Ok(state::read_manifest(lake.root(), epoch).await?.positions),
+        None => Ok(Positions::default()),
+    }
 }
 
 async fn finish_owed(lake: &mut Lake, last: &Manifest) -> Result<(), PipelineError> {
