@@ -23,6 +23,7 @@ mod recovery;
 mod run;
 pub mod schema;
 pub mod settings;
+mod snapshot;
 pub mod state;
 pub mod store;
 mod streamed;
