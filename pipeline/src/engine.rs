@@ -12,6 +12,7 @@ mod attribution;
 mod cohorts;
 mod days;
 mod output;
+mod rebuild;
 mod snapshot;
 mod touch;
 mod users;
@@ -27,6 +28,8 @@ pub use attribution::HistoryEvent;
 pub use cohorts::Watch;
 pub use days::DayCells;
 pub use output::{Derived, ExposureRow, SummaryRow, WindowRow};
+pub use rebuild::Predecessor;
+pub use snapshot::snapshot_follows;
 pub use windows::WINDOW_SECONDS;
 
 use crate::PipelineError;
@@ -219,6 +222,12 @@ impl Engine {
         let result = self.seen.insert_all(&ids, lookup, accepted);
         self.ids = ids;
         result?;
+        self.take_all(batch, accepted);
+        Ok(())
+    }
+
+    /// Takes the events of a batch in that stand at some places.
+    fn take_all(&mut self, batch: &EventBatch, accepted: &[u32]) {
         // Each step is a short loop of its own, so that the cache misses of many events overlap.
         let mut resolved = std::mem::take(&mut self.resolved);
         resolved.clear();
@@ -236,7 +245,6 @@ impl Engine {
             }
         }
         self.resolved = resolved;
-        Ok(())
     }
 
     fn candidates(&self, batch: &EventBatch, places: &[u32]) -> [u32; touch::GROUP] {

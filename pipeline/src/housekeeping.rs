@@ -1,17 +1,16 @@
 //! What the committer does beside committing: full snapshots, joining small files, deleting those that nobody names.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
-use object_store::WriteMultipart;
 
 use crate::PipelineError;
 use crate::failpoint::{self, Step};
 use crate::lake::{ActiveFile, DataFile, FileEncoder, Lake, Part, read_batches};
 use crate::schema::Table;
 use crate::settings::Settings;
+use crate::snapshot;
 use crate::state;
 use crate::thinning::Thinning;
 use crate::worker::{RestoredSize, Worker};
@@ -23,8 +22,6 @@ const LARGE_FILE_BYTES: u64 = 64 * 1024 * 1024;
 const VACUUM_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How long a file that left a table stays: longer than any query that may still read it.
 const UNUSED_FILES_KEPT: Duration = Duration::from_secs(86_400);
-/// Parts of a snapshot that are on their way while the next one is made: more would only take memory.
-const PARTS_IN_FLIGHT: usize = 2;
 
 /// Runs after each commit; most of the time it only looks.
 pub(crate) fn after_commit(worker: &mut Worker, epoch: i64) -> Result<(), PipelineError> {
@@ -46,7 +43,8 @@ pub(crate) async fn vacuum(lake: &Lake, settings: &Settings) -> Result<(), Pipel
     for table in Table::ALL {
         let files = lake.vacuum(table, (settings.now)(), UNUSED_FILES_KEPT).await?;
         if files > 0 {
-            ::metrics::counter!(crate::metrics::FILES_DELETED, "table" => table.name()).increment(files as u64);
+            ::metrics::counter!(crate::metrics::FILES_DELETED, "table" => table.name())
+                .increment(files as u64);
             tracing::info!(table = table.name(), files, "deleted files that left the table");
         }
     }
@@ -58,27 +56,7 @@ pub(crate) async fn vacuum(lake: &Lake, settings: &Settings) -> Result<(), Pipel
 /// The snapshot before it stays until then, because the manifest that is true now still names it.
 fn write_snapshot(worker: &mut Worker, epoch: i64) -> Result<(), PipelineError> {
     let root = worker.lake.root().clone();
-    let path = state::snapshot_path(epoch);
-    let mut parts = Parts {
-        upload: worker.runtime.block_on(root.start(&path))?,
-        runtime: worker.runtime.clone(),
-        size_bytes: 0,
-    };
-    if let Err(error) = worker.engine.write_snapshot(&mut parts) {
-        // What is left of it is no object; that it cannot be taken away is no second failure.
-        drop(worker.runtime.block_on(parts.upload.abort()));
-        let source = object_store::Error::Generic {
-            store: "snapshot",
-            source: Box::new(error),
-        };
-        return Err(PipelineError::Object {
-            action: "write",
-            path,
-            source,
-        });
-    }
-    let size_bytes = parts.size_bytes;
-    worker.runtime.block_on(root.finish(&path, parts.upload))?;
+    let size_bytes = snapshot::write(&root, &worker.runtime, &worker.engine, &worker.plan, epoch)?;
     failpoint::at(Step::SnapshotWritten);
     ::metrics::counter!(crate::metrics::SNAPSHOTS).increment(1);
     if let Some(before) = worker.restored.base {
@@ -98,30 +76,6 @@ fn write_snapshot(worker: &mut Worker, epoch: i64) -> Result<(), PipelineError> 
         events_since: 0,
     };
     Ok(())
-}
-
-/// The parts of an object, written from a thread outside the runtime.
-struct Parts {
-    upload: WriteMultipart,
-    runtime: tokio::runtime::Handle,
-    size_bytes: u64,
-}
-
-impl Write for Parts {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let upload = &mut self.upload;
-        self.runtime.block_on(async {
-            upload.wait_for_capacity(PARTS_IN_FLIGHT).await?;
-            upload.write(bytes);
-            Ok::<_, object_store::Error>(())
-        })?;
-        self.size_bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Joins the small files of a table and day once there are many.
@@ -209,7 +163,10 @@ fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Re
     let (mut rows_before, mut rows) = (0, 0);
     for_each_batch(worker, table, files, |batch| {
         rows_before += batch.num_rows() as u64;
-        let kept = thinning.as_ref().map(|thinning| thinning.keep(&batch)).transpose();
+        let kept = thinning
+            .as_ref()
+            .map(|thinning| thinning.keep(&batch))
+            .transpose();
         let kept = kept.map_err(|source| PipelineError::Columns {
             table: table.name(),
             source,

@@ -23,6 +23,7 @@ mod recovery;
 mod run;
 pub mod schema;
 pub mod settings;
+mod snapshot;
 pub mod state;
 pub mod store;
 mod streamed;
@@ -32,5 +33,6 @@ pub mod view;
 mod worker;
 
 pub use error::PipelineError;
+pub use recovery::committed_positions;
 pub use run::Pipeline;
 pub use settings::Settings;

@@ -54,7 +54,9 @@ impl Thinning {
     pub fn keep(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let rows = Rows::of(batch);
         let stays = |row| {
-            let newest = rows.name(row, self.before).and_then(|name| self.newest.get(&name));
+            let newest = rows
+                .name(row, self.before)
+                .and_then(|name| self.newest.get(&name));
             newest.is_none_or(|newest| *newest == rows.epoch(row))
         };
         let stays: BooleanArray = (0..batch.num_rows()).map(|row| Some(stays(row))).collect();
@@ -81,7 +83,10 @@ impl<'a> Rows<'a> {
 
     /// Stands for the key and hour of a row before an instant; none for a later row.
     fn name(&self, row: usize, before: i64) -> Option<u128> {
-        let as_of = self.column("as_of").as_primitive::<TimestampMicrosecondType>().value(row);
+        let as_of = self
+            .column("as_of")
+            .as_primitive::<TimestampMicrosecondType>()
+            .value(row);
         if as_of >= before {
             return None;
         }
@@ -138,7 +143,13 @@ mod tests {
     fn of_an_old_hour_the_newest_row_of_each_key_stays() {
         // What must never change: the newest row of a key stays, and so do all of the last hour.
         let first = batch(&[("m", 1, 1), ("n", 2, 1), ("m", 30, 2), ("m", 61, 3)]);
-        let second = batch(&[("m", 59, 4), ("m", 62, 5), ("m", 125, 6), ("m", 126, 7), ("m", 190, 8)]);
+        let second = batch(&[
+            ("m", 59, 4),
+            ("m", 62, 5),
+            ("m", 125, 6),
+            ("m", 126, 7),
+            ("m", 190, 8),
+        ]);
         let mut thinning = Thinning::new(Timestamp(190 * 60 * MICROS_PER_SECOND));
         thinning.note(&first);
         thinning.note(&second);

@@ -11,6 +11,7 @@ mod crash;
 mod datasets;
 mod dead_letters;
 mod disk;
+mod kept_ruleset;
 mod kinesis;
 mod peers;
 mod power;

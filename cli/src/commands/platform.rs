@@ -200,8 +200,9 @@ impl Platform {
             rollbacks: self.rollbacks.clone(),
             now: Arc::clone(&self.now),
         });
-        let is_fresh = log.durable_offset() == 0;
-        let (aligned_in, mut aligned) = watch::channel(false);
+        if log.durable_offset() == 0 {
+            supervisor::take_up(&root, &log).await?;
+        }
         let supervisor = Supervisor {
             settings: settings.clone(),
             root,
@@ -210,19 +211,11 @@ impl Platform {
             observer: Arc::new(observer),
             watches,
             health: health.clone(),
-            aligned: aligned_in,
             now: Arc::clone(&self.now),
         };
         self.engine
             .tasks
             .push(tokio::spawn(supervisor.run(self.engine.stop.clone())));
-        if is_fresh {
-            // A log that begins anew must not use offsets again that the lake has seen, so nothing is taken before.
-            tokio::select! {
-                _ = aligned.wait_for(|aligned| *aligned) => {}
-                () = self.stop.cancelled() => {}
-            }
-        }
         Ok(health)
     }
 

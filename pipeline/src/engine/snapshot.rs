@@ -8,8 +8,10 @@ use std::io::{self, Write};
 use domain::Timestamp;
 use domain::metric::MeasurementPlan;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::arms::{Arm, Arms};
+use super::rebuild::Predecessor;
 use super::users::{Exposure, Track, Tracks, Value};
 use super::windows::{Row, StoredCell, Windows};
 use super::{Dirty, Engine, Horizons};
@@ -110,6 +112,42 @@ impl<W: Write> Write for Checked<W> {
     }
 }
 
+/// Stands for a plan in a snapshot.
+fn fingerprint(plan: &MeasurementPlan) -> u128 {
+    let text = serde_json::to_vec(plan).expect("a plan has only text keys and finite numbers");
+    xxh3_128(&text)
+}
+
+/// Whether a snapshot follows a plan; none when its form does not say.
+pub fn snapshot_follows(plan: &MeasurementPlan, bytes: &[u8]) -> Option<bool> {
+    let rest = bytes.strip_prefix(HEADER)?;
+    Some(rest.starts_with(&fingerprint(plan).to_le_bytes()))
+}
+
+/// The parts of a snapshot that is whole.
+fn parts_of(bytes: &[u8]) -> Result<Parts, String> {
+    let Some((header, rest)) = bytes.split_at_checked(HEADER.len()) else {
+        return Err("it is too short".into());
+    };
+    let (body, checksum, plan_bytes) = if header == HEADER {
+        let end = rest.len().checked_sub(CHECKSUM_BYTES);
+        let (body, checksum) = rest
+            .split_at_checked(end.ok_or("it is too short")?)
+            .ok_or("it is too short")?;
+        (body, checksum, size_of::<u128>())
+    } else if header == FIRST_HEADER {
+        let (checksum, body) = rest.split_at_checked(CHECKSUM_BYTES).ok_or("it is too short")?;
+        (body, checksum, 0)
+    } else {
+        return Err("it is of a form that this program does not read".into());
+    };
+    if crc32fast::hash(body).to_le_bytes() != checksum {
+        return Err("its checksum does not match".into());
+    }
+    let parts = body.get(plan_bytes..).ok_or("it is too short")?;
+    postcard::from_bytes(parts).map_err(|error| error.to_string())
+}
+
 fn texts(names: &Names) -> Vec<String> {
     names.texts().iter().map(|text| text.to_string()).collect()
 }
@@ -123,11 +161,12 @@ fn names(texts: Vec<String>) -> Names {
 }
 
 impl Engine {
-    /// Writes the whole state.
+    /// Writes the whole state, which follows the plan.
     ///
     /// # Errors
     /// Those of the writer.
-    pub fn write_snapshot<W: Write>(&self, writer: W) -> io::Result<()> {
+    pub fn write_snapshot<W: Write>(&self, plan: &MeasurementPlan, writer: W) -> io::Result<()> {
+        let plan = fingerprint(plan);
         let (user_hashes, user_ends, user_bytes) = self.users.parts();
         let (tracks, first_track) = self.tracks.parts();
         let small = Small {
@@ -170,6 +209,7 @@ impl Engine {
             failed: None,
         };
         writer.writer.write_all(HEADER)?;
+        writer.write_all(&plan.to_le_bytes())?;
         let buffered = io::BufWriter::with_capacity(BUFFER_BYTES, &mut writer);
         let written = postcard::to_io(&parts, buffered).map(|mut buffered| buffered.flush());
         // The form says only that writing failed; why, the writer knows.
@@ -187,25 +227,28 @@ impl Engine {
     /// # Errors
     /// A phrase that says why the bytes cannot be used.
     pub fn from_snapshot(plan: &MeasurementPlan, bytes: &[u8]) -> Result<Self, String> {
-        let Some((header, rest)) = bytes.split_at_checked(HEADER.len()) else {
-            return Err("it is too short".into());
-        };
-        let (body, checksum) = if header == HEADER {
-            rest.len()
-                .checked_sub(CHECKSUM_BYTES)
-                .map(|end| rest.split_at(end))
-        } else if header == FIRST_HEADER {
-            rest.split_at_checked(CHECKSUM_BYTES)
-                .map(|(checksum, body)| (body, checksum))
-        } else {
-            return Err("it is of a form that this program does not read".into());
+        if snapshot_follows(plan, bytes) == Some(false) {
+            return Err("it follows another measurement plan".into());
         }
-        .ok_or("it is too short")?;
-        if crc32fast::hash(body).to_le_bytes() != checksum {
-            return Err("its checksum does not match".into());
-        }
-        let parts: Parts = postcard::from_bytes(body).map_err(|error| error.to_string())?;
-        Self::from_parts(plan, parts)
+        Self::from_parts(plan, parts_of(bytes)?)
+    }
+
+    /// What a state that was written as bytes hands on to one that is made again from the lake.
+    ///
+    /// # Errors
+    /// As [`Self::from_snapshot`].
+    pub fn predecessor(bytes: &[u8]) -> Result<Predecessor, String> {
+        let parts = parts_of(bytes)?;
+        let (experiments, variants) = (names(parts.small.experiments), names(parts.small.variants));
+        let arms = parts.small.arms.iter().filter(|arm| arm.written).map(|arm| {
+            let (experiment, variant) = (experiments.text(arm.experiment), variants.text(arm.variant));
+            (experiment.to_owned(), variant.to_owned())
+        });
+        Ok(Predecessor {
+            watermark: parts.small.watermark.0,
+            seen: SeenIds::from_parts(parts.seen),
+            arms: arms.collect(),
+        })
     }
 
     fn from_parts(plan: &MeasurementPlan, mut parts: Parts) -> Result<Self, String> {
@@ -259,11 +302,5 @@ impl Engine {
     /// Follows other horizons from now on.
     pub fn set_horizons(&mut self, horizons: Horizons) {
         self.horizons = horizons;
-    }
-
-    /// Has every summary and all windows of the given days written again, because the plan is another one now.
-    pub fn announce_everything(&mut self, days: impl Iterator<Item = i32>) {
-        self.dirty.days.extend(days);
-        self.arms.mark_all_changed();
     }
 }

@@ -416,7 +416,9 @@ proptest! {
 
 fn snapshot_of(engine: &Engine) -> Vec<u8> {
     let mut bytes = Vec::new();
-    engine.write_snapshot(&mut bytes).unwrap();
+    engine
+        .write_snapshot(&MeasurementPlan::discover(), &mut bytes)
+        .unwrap();
     bytes
 }
 
@@ -426,8 +428,10 @@ fn a_snapshot_of_the_first_form_is_read() {
     let plan = MeasurementPlan::discover();
     let mut bytes = snapshot_of(&Engine::new(&plan, Horizons::LIVE));
     let checksum = bytes.split_off(bytes.len() - 4);
-    let body = bytes.split_off(8);
-    let first_form = [b"EXPSNAP1".as_slice(), &checksum, &body].concat();
+    let body = bytes.split_off(8 + 16);
+    let checksum_of_body = crc32fast::hash(&body).to_le_bytes();
+    assert_ne!(checksum, checksum_of_body);
+    let first_form = [b"EXPSNAP1".as_slice(), &checksum_of_body, &body].concat();
     let engine = Engine::from_snapshot(&plan, &first_form).unwrap();
     assert_eq!(engine.watermark(), Timestamp(i64::MIN));
 }
@@ -448,7 +452,9 @@ fn a_snapshot_that_cannot_be_written_says_why() {
         }
     }
     let engine = Engine::new(&MeasurementPlan::discover(), Horizons::LIVE);
-    let error = engine.write_snapshot(Full).unwrap_err();
+    let error = engine
+        .write_snapshot(&MeasurementPlan::discover(), Full)
+        .unwrap_err();
     assert!(error.to_string().contains("no space left"), "{error}");
 }
 

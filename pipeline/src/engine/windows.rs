@@ -108,7 +108,10 @@ impl Windows {
             ..Self::default()
         };
         let mut used = vec![false; stored.len()];
-        for (size, value) in values.iter_mut().flat_map(|value| value.cells.iter_mut().enumerate()) {
+        for (size, value) in values
+            .iter_mut()
+            .flat_map(|value| value.cells.iter_mut().enumerate())
+        {
             let mut at = std::mem::replace(value, NONE);
             let mut kept = NONE;
             while at != NONE {
@@ -357,7 +360,10 @@ impl Windows {
         if self.left_behind < min || self.left_behind * 3 < live {
             return;
         }
-        for (size, value) in values.iter_mut().flat_map(|value| value.cells.iter_mut().enumerate()) {
+        for (size, value) in values
+            .iter_mut()
+            .flat_map(|value| value.cells.iter_mut().enumerate())
+        {
             let boundary = self.closed_below[size];
             let mut kept = NONE;
             let mut at = std::mem::replace(value, NONE);

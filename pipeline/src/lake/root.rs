@@ -120,6 +120,22 @@ impl Root {
         self.sync(path)
     }
 
+    /// Whether an object is there.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn exists(&self, path: &str) -> Result<bool, PipelineError> {
+        match self.store.head(&Path::from(path)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(PipelineError::Object {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
     /// Reads an object whole; none when it is not there.
     ///
     /// # Errors

@@ -16,12 +16,7 @@ impl Lake {
     ///
     /// # Errors
     /// When the table cannot be read, or a file cannot be deleted.
-    pub async fn vacuum(
-        &self,
-        table: Table,
-        now: Timestamp,
-        keep: Duration,
-    ) -> Result<usize, PipelineError> {
+    pub async fn vacuum(&self, table: Table, now: Timestamp, keep: Duration) -> Result<usize, PipelineError> {
         let keep_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let before_ms = now.0.div_euclid(1_000).saturating_sub(keep_ms);
         let kept = self.named_since(table, before_ms).await?;
@@ -56,7 +51,10 @@ impl Lake {
         let mut removed = state.all_tombstones(log_store.as_ref());
         while let Some(tombstone) = removed.next().await {
             let tombstone = tombstone.map_err(table_error("read", table))?;
-            if tombstone.deletion_timestamp().is_none_or(|at_ms| at_ms > after_ms) {
+            if tombstone
+                .deletion_timestamp()
+                .is_none_or(|at_ms| at_ms > after_ms)
+            {
                 named.insert(tombstone.path().into_owned());
             }
         }
@@ -75,7 +73,9 @@ mod tests {
 
     async fn written(lake: &Lake, run: &str) -> DataFile {
         let file = DataFile::of_epoch(20_000, 1, run, 0, 1);
-        lake.write_file(Table::Events, &file.path, run.to_owned().into()).await.unwrap();
+        lake.write_file(Table::Events, &file.path, run.to_owned().into())
+            .await
+            .unwrap();
         file
     }
 
@@ -94,9 +94,15 @@ mod tests {
             written(&lake, "new").await,
             written(&lake, "orphan").await,
         );
-        lake.commit(Table::Events, 1, std::slice::from_ref(&old), &BTreeSet::new(), &[])
-            .await
-            .unwrap();
+        lake.commit(
+            Table::Events,
+            1,
+            std::slice::from_ref(&old),
+            &BTreeSet::new(),
+            &[],
+        )
+        .await
+        .unwrap();
         let gone = BTreeSet::from([old.path.clone()]);
         lake.swap_files(Table::Events, &gone, std::slice::from_ref(&new), false)
             .await
