@@ -219,6 +219,24 @@ impl Access {
     /// [`ControlError`] when the store cannot be read; what is known then stays as it is.
     pub async fn refresh(&self) -> Result<(), ControlError> {
         let _one_at_a_time = self.refreshing.lock().await;
+        self.read().await
+    }
+
+    /// Whether it has been read by now who may come in, having tried once more. Of many that ask at once one tries, so
+    /// that they do not wait for a store that is away one after the other.
+    pub async fn is_read_by_now(&self) -> bool {
+        match self.refreshing.try_lock() {
+            Ok(_one_at_a_time) => {
+                if let Err(error) = self.read().await {
+                    tracing::debug!(error = %error, "who may come in cannot be read yet");
+                }
+            }
+            Err(_) => drop(self.refreshing.lock().await),
+        }
+        self.is_read()
+    }
+
+    async fn read(&self) -> Result<(), ControlError> {
         // The version first: what is written meanwhile is then at worst read twice, never missed.
         let version = self.store.access_version().await?;
         let known = self.directory.load_full();

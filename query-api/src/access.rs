@@ -22,6 +22,7 @@ use domain::RolloutScheduleKey;
 use domain::rollout::{RolloutScheduleDefinition, RolloutStatus};
 
 use crate::cookies;
+use crate::handlers::definitions::STORE_RETRY_SECONDS;
 use crate::problem::{ApiResult, Code, Problem};
 use crate::rates::{Bucket, Standing, Subject};
 use crate::server::Peer;
@@ -47,6 +48,8 @@ pub struct AllowedVersion(pub i64);
 pub struct Caller {
     /// Who, or why they are refused wherever somebody has to be known.
     pub principal: Result<Principal, Problem>,
+    /// Whether it could not be read who may come in.
+    pub is_unread: bool,
     /// The secret of the session that they came by.
     pub session: Option<Arc<str>>,
     /// The address of their machine, or of the proxy that does not say whose.
@@ -73,9 +76,16 @@ pub async fn identify(State(state): State<Arc<ApiState>>, mut request: Request, 
     let address = peer.map(|peer| client_address(peer, trusted, request.headers()));
     let session = cookies::session(request.headers());
     let is_unsafe = !request.method().is_safe();
-    let principal = principal(&state, request.headers(), (session.as_deref(), is_unsafe)).await;
+    // A request without credentials in local mode needs nothing to be read.
+    let is_unread = state.access.needs_login() && !state.access.is_read();
+    let principal = if is_unread {
+        Ok(state.access.unread_principal())
+    } else {
+        principal(&state, request.headers(), (session.as_deref(), is_unsafe)).await
+    };
     request.extensions_mut().insert(Caller {
         principal,
+        is_unread,
         session,
         address,
     });
@@ -88,9 +98,6 @@ async fn principal(
     headers: &HeaderMap,
     (session, is_unsafe): (Option<&str>, bool),
 ) -> Result<Principal, Problem> {
-    if !state.access.is_read() && state.access.needs_login() {
-        return Ok(state.access.unread_principal());
-    }
     if let Some(credential) = credential(headers)? {
         let known = state.access.check_bearer(credential).await;
         return known.ok_or_else(unauthenticated);
@@ -166,7 +173,7 @@ fn client_address(peer: IpAddr, trusted: &[ProxyNetwork], headers: &HeaderMap) -
 pub async fn enforce(
     Extension(RoutePermission(word)): Extension<RoutePermission>,
     Extension(state): Extension<Arc<ApiState>>,
-    caller: Caller,
+    mut caller: Caller,
     parameters: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
@@ -176,6 +183,10 @@ pub async fn enforce(
     };
     if row.word == "public" {
         return next.run(request).await;
+    }
+    let said = (request.headers(), !request.method().is_safe());
+    if let Err(problem) = make_known(&state, row, &mut caller, said).await {
+        return problem.into_response();
     }
     let standing = match admit(&state, row, &caller, request.headers()) {
         Ok(standing) => standing,
@@ -202,6 +213,27 @@ pub async fn enforce(
 #[derive(Debug, thiserror::Error)]
 #[error("permission {0} stands in no row of the table")]
 struct UnknownPermission(&'static str);
+
+/// Asks again who a caller is of whom nothing could be read, unless what they want is for everybody even then.
+async fn make_known(
+    state: &ApiState,
+    row: &Permission,
+    caller: &mut Caller,
+    (headers, is_unsafe): (&HeaderMap, bool),
+) -> Result<(), Problem> {
+    let may = |principal: &Principal| authorize(principal, row.word, Resource::default()).is_ok();
+    if !caller.is_unread || caller.principal.as_ref().is_ok_and(may) {
+        return Ok(());
+    }
+    if !state.access.is_read_by_now().await {
+        let detail = "the store does not answer, so it is not known who may do this; evaluations go on";
+        return Err(Problem::unavailable(detail, STORE_RETRY_SECONDS));
+    }
+    let session = (caller.session.as_deref(), is_unsafe);
+    caller.principal = principal(state, headers, session).await;
+    caller.is_unread = false;
+    Ok(())
+}
 
 /// Takes the request out of its bucket. Whoever sits at the machine is not counted: they would only slow themselves.
 fn admit(

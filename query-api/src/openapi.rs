@@ -228,7 +228,7 @@ fn problem_responses(route: &RouteFacts) -> BTreeMap<String, Value> {
         codes.push(Code::RateLimited);
     }
     if !matches!(route.permission, "public" | "session:open") {
-        codes.extend([Code::Unauthenticated, Code::Forbidden]);
+        codes.extend([Code::Unauthenticated, Code::Forbidden, Code::Unavailable]);
     }
     codes.extend(&route.problems);
     if route.has_key {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use clap::Args;
 use control::access::AccessMode;
 
@@ -78,7 +77,7 @@ impl Serve {
         let data = settings.data.clone();
         let stop = replay::stop_on_interrupt();
         let platform = Box::pin(Platform::start(settings, stop)).await?;
-        let login = login_lines(&platform).await?;
+        let login = login_lines(&platform).await;
         output::print(greeting(&platform, &data.display().to_string(), &login).as_bytes());
         platform.finish().await?;
         output::say("stopped; everything taken is kept");
@@ -109,24 +108,29 @@ impl Serve {
 }
 
 /// How to log in: by the link that makes the first administrator, until that is done.
-async fn login_lines(platform: &Platform) -> anyhow::Result<String> {
+async fn login_lines(platform: &Platform) -> String {
     let address = platform.address;
     if platform.access.settings().mode == AccessMode::Local {
-        return Ok("nobody has to log in, so only this machine is answered".to_owned());
+        return "nobody has to log in, so only this machine is answered".to_owned();
     }
     let link = platform.store.create_first_link((platform.now)()).await;
     let base = platform.access.settings().public_url.clone();
     let base = base.unwrap_or_else(|| format!("http://{address}"));
-    let Some(link) = link.context("cannot make the link for the first administrator")? else {
-        return Ok(format!("log in at {base}/login"));
+    let link = match link {
+        Ok(Some(link)) => link,
+        Ok(None) => return format!("log in at {base}/login"),
+        Err(error) => {
+            // A server without its store serves what it kept; whoever comes in then, it learns when the store is back.
+            let error = format!("{:#}", anyhow::Error::from(error));
+            tracing::error!(error, "the link for the first administrator cannot be made");
+            return format!("log in at {base}/login once the store answers");
+        }
     };
     let state = match platform.access.needs_login() {
         true => "everybody has to log in",
         false => "nobody has to log in, so only this machine is answered",
     };
-    Ok(format!(
-        "{state}; to make the first administrator, open within a day\n  {base}/setup#first&link={link}"
-    ))
+    format!("{state}; to make the first administrator, open within a day\n  {base}/setup#first&link={link}")
 }
 
 /// What a person reads first, and programs look for the address in.

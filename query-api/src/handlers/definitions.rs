@@ -26,7 +26,7 @@ use crate::state::ApiState;
 pub const READ_ONLY: [&str; 5] = ["version", "discovered", "created_at", "updated_at", "deleted_at"];
 
 /// How long a client shall wait when the store does not answer: longer than a lock is held, shorter than patience.
-const STORE_RETRY_SECONDS: u32 = 2;
+pub const STORE_RETRY_SECONDS: u32 = 2;
 
 /// The longest reason for a change, in bytes.
 pub const REASON_MAX_BYTES: usize = 500;

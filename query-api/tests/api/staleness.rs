@@ -1,5 +1,7 @@
 //! Without the store: a start from what was kept, a start from nothing, and a store that goes away and comes back.
 
+use control::access::{AccessMode, AccessSettings};
+use control::store::Store;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -200,4 +202,33 @@ async fn a_store_that_could_not_be_opened_is_used_as_soon_as_it_can_be() {
     assert_eq!(ruleset.freshness(), query_api::Freshness::Current);
     mended.close().await;
     store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn until_it_is_read_who_may_come_in_nothing_is_but_evaluations() {
+    // What must never change: a store that is away opens nothing, takes no right away for good, and is heard of at once
+    // when it is back.
+    for (mode, evaluated, made) in [(AccessMode::Auto, 404, 201), (AccessMode::Required, 503, 401)] {
+        let folder = TempDir::new().unwrap();
+        let place = folder.path().join("store.sqlite");
+        std::fs::create_dir(&place).unwrap();
+        let settings = AccessSettings {
+            mode,
+            ..AccessSettings::default()
+        };
+        let store = Store::open_when_used(&place);
+        let server = Server::start_before_its_store(store, settings).await;
+        assert_eq!(native(&server).await.status, evaluated);
+        let refused = server.post("/api/v1/feature-flags", &flag()).await;
+        problem(&refused, 503, "unavailable");
+        assert_eq!(refused.header("retry-after"), Some("2"));
+        for path in ["/api/v1/feature-flags", "/api/v1/ruleset"] {
+            problem(&server.get(path).await, 503, "unavailable");
+        }
+        assert_eq!(server.get("/livez").await.status, 200);
+        std::fs::remove_dir(&place).unwrap();
+        Store::open(&place).await.unwrap().close().await;
+        assert_eq!(server.post("/api/v1/feature-flags", &flag()).await.status, made);
+        server.stop().await;
+    }
 }

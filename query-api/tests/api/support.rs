@@ -115,6 +115,15 @@ impl Server {
         Self::start_parts(access, ServerLimits::default(), ruleset).await
     }
 
+    /// A server that was started while its store could not be opened.
+    pub async fn start_before_its_store(store: Store, settings: AccessSettings) -> Self {
+        let mut server = Self::start().await;
+        let access = Access::open(store.clone(), clock(), settings).await.unwrap();
+        (server.store, server.access) = (store, Arc::new(access));
+        server.listen(ServerLimits::default()).await;
+        server
+    }
+
     async fn start_parts(
         (settings, rates): (AccessSettings, RateSettings),
         limits: ServerLimits,
@@ -136,10 +145,9 @@ impl Server {
             experiments: [].into(),
             counters: Counters::default(),
         }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let access = Access::open(store.clone(), clock(), settings).await.unwrap();
         let mut server = Self {
-            address: listener.local_addr().unwrap(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
             store,
             access: Arc::new(access),
             rates,
@@ -153,10 +161,16 @@ impl Server {
             task: tokio::spawn(async { Ok(()) }),
             _folder: folder,
         };
-        let router = query_api::router(server.state());
-        let shutdown = server.shutdown.clone();
-        server.task = tokio::spawn(query_api::serve_with_limits(listener, router, shutdown, limits));
+        server.listen(limits).await;
         server
+    }
+
+    async fn listen(&mut self, limits: ServerLimits) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.address = listener.local_addr().unwrap();
+        let router = query_api::router(self.state());
+        let shutdown = self.shutdown.clone();
+        self.task = tokio::spawn(query_api::serve_with_limits(listener, router, shutdown, limits));
     }
 
     /// The state that the handlers share, as the program would build it.
