@@ -6,6 +6,8 @@ mod dead_letters;
 mod dead_letters_again;
 mod demo;
 mod export;
+mod export_user;
+mod forget;
 mod generate;
 mod import;
 mod keys;
@@ -61,6 +63,10 @@ enum Command {
     Power(power::Power),
     /// List what was rejected and why, and try it again after a mend.
     DeadLetters(dead_letters::DeadLetters),
+    /// Erase a user from the tables, the state and the log, and print the receipt.
+    Forget(forget::Forget),
+    /// Print everything that the tables hold of one user.
+    ExportUser(export_user::ExportUser),
     /// Write all definitions as YAML, for review in git.
     Export(export::Export),
     /// Make the definitions as a YAML file says; shows the plan first with --dry-run.
@@ -101,6 +107,8 @@ impl Program {
             Command::Stats(command) => command.run(),
             Command::Power(command) => command.run(),
             Command::DeadLetters(command) => command.run().await,
+            Command::Forget(command) => command.run().await,
+            Command::ExportUser(command) => command.run().await,
             Command::Export(command) => command.run().await,
             Command::Import(command) => command.run().await,
             Command::Backup(command) => command.run().await,

@@ -9,6 +9,7 @@ pub mod batch;
 pub mod columns;
 pub mod dedup;
 pub mod engine;
+pub mod erase;
 pub mod error;
 mod event_files;
 pub mod failpoint;

@@ -71,11 +71,8 @@ pub(crate) async fn recover(
 /// # Errors
 /// When the lake cannot be read.
 pub async fn committed_positions(root: Root) -> Result<Positions, PipelineError> {
-    let lake = Lake::open(root).await?;
-    match lake.epoch(Table::Events).await? {
-        Some(epoch) => Ok(state::read_manifest(lake.root(), epoch).await?.positions),
-        None => Ok(Positions::default()),
-    }
+    let last = last_manifest(&root).await?;
+    Ok(last.map(|last| last.positions).unwrap_or_default())
 }
 
 async fn finish_owed(lake: &mut Lake, last: &Manifest) -> Result<(), PipelineError> {
@@ -90,6 +87,41 @@ async fn finish_owed(lake: &mut Lake, last: &Manifest) -> Result<(), PipelineErr
                 .await?;
         }
     }
+    Ok(())
+}
+
+/// The manifest of the last epoch of the lake under a root; none when it has none.
+pub(crate) async fn last_manifest(root: &Root) -> Result<Option<Manifest>, PipelineError> {
+    let lake = Lake::open(root.clone()).await?;
+    match lake.epoch(Table::Events).await? {
+        Some(epoch) => Ok(Some(state::read_manifest(root, epoch).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Makes the state of the last epoch again from the events, for a lake whose snapshot of that epoch is there, and keeps it.
+pub(crate) async fn make_again(
+    lake: &Lake,
+    last: &Manifest,
+    settings: &Settings,
+) -> Result<(), PipelineError> {
+    let mut engine = begin_again(lake, &last.plan, last, last.epoch).await?;
+    engine.set_horizons(settings.horizons);
+    announce(&mut engine, lake)?;
+    drop(keep(engine, lake.root().clone(), last.plan.clone(), last.epoch).await?);
+    Ok(())
+}
+
+/// Has everything that the derived tables say written again.
+fn announce(engine: &mut Engine, lake: &Lake) -> Result<(), PipelineError> {
+    let days = |table| -> Result<Vec<i32>, PipelineError> {
+        let files = lake.active_files(table)?.into_iter();
+        Ok(files.filter_map(|file| file.day).collect())
+    };
+    // The days of windows too: one whose last event was erased has none left.
+    let (mut events, exposures) = (days(Table::Events)?, days(Table::FirstExposures)?);
+    events.extend(days(Table::Windows)?);
+    engine.announce_everything(events.into_iter(), exposures.into_iter());
     Ok(())
 }
 
@@ -143,12 +175,7 @@ async fn restore(
     }
     engine.set_horizons(settings.horizons);
     if !same_plan || begins_again {
-        let days = |table| -> Result<Vec<i32>, PipelineError> {
-            let files = lake.active_files(table)?.into_iter();
-            Ok(files.filter_map(|file| file.day).collect())
-        };
-        let (events, exposures) = (days(Table::Events)?, days(Table::FirstExposures)?);
-        engine.announce_everything(events.into_iter(), exposures.into_iter());
+        announce(&mut engine, lake)?;
     }
     if begins_again {
         // From here on the epochs before are not read again.
@@ -182,7 +209,8 @@ async fn begin_again(
     Ok(engine)
 }
 
-async fn keep(
+/// Writes the state of an epoch to storage.
+pub(crate) async fn keep(
     engine: Engine,
     root: Root,
     plan: MeasurementPlan,
@@ -224,12 +252,14 @@ async fn repeat(
     Ok(())
 }
 
-/// The epochs of the snapshots that may be there, ascending.
+/// The epochs of the snapshots that are there and may be true, ascending. One of the last epoch may be there before a
+/// manifest names it; the one that is named may be gone after an erasure.
 async fn snapshots(root: &Root, last: &Manifest) -> Result<BTreeSet<i64>, PipelineError> {
-    let mut found: BTreeSet<i64> = last.base.into_iter().collect();
-    // A snapshot of the last epoch itself may be there before a manifest names it.
-    if root.exists(&state::snapshot_path(last.epoch)).await? {
-        found.insert(last.epoch);
+    let mut found = BTreeSet::new();
+    for epoch in last.base.into_iter().chain([last.epoch]) {
+        if root.exists(&state::snapshot_path(epoch)).await? {
+            found.insert(epoch);
+        }
     }
     Ok(found)
 }

@@ -15,6 +15,7 @@ mod kept_ruleset;
 mod kinesis;
 mod peers;
 mod power;
+mod privacy;
 mod refusals;
 mod replay;
 mod serve;
