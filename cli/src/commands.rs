@@ -41,45 +41,27 @@ pub struct Program {
     command: Command,
 }
 
+// What each command does is told where it is defined, with an example: a text here would take its place.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the whole platform: collect events, keep the tables, serve flags and results.
     Serve(serve::Serve),
-    /// Serve, with simulated products: a true effect, an A/A test, and a harmful flag that is rolled back while you watch.
     Demo(demo::Demo),
-    /// Run files of events through the whole engine to a committed lake.
     Replay(replay::Replay),
-    /// Show the analysis of an experiment, from the lake alone.
     Results(results::Results),
-    /// Recompute all windows and summaries from the events and compare.
     Verify(verify::Verify),
-    /// Write seeded synthetic events with known truth to standard output.
     Generate(generate::Generate),
-    /// Run a read-only SQL query over the lake's tables.
     Sql(sql::Sql),
-    /// Answer statistical requests, JSON lines in and JSON lines out.
     Stats(statistics::Stats),
-    /// Plan an experiment: find units, effect or power, whichever is left out, and the days it takes.
     Power(power::Power),
-    /// List what was rejected and why, and try it again after a mend.
     DeadLetters(dead_letters::DeadLetters),
-    /// Erase a user from the tables, the state and the log, and print the receipt.
     Forget(forget::Forget),
-    /// Print everything that the tables hold of one user.
     ExportUser(export_user::ExportUser),
-    /// Write all definitions as YAML, for review in git.
     Export(export::Export),
-    /// Make the definitions as a YAML file says; shows the plan first with --dry-run.
     Import(import::Import),
-    /// Write a backup of the definitions, accounts, keys and audit trail, also while a server runs.
     Backup(backup::Backup),
-    /// Put a backup where there is no store yet.
     Restore(backup::Restore),
-    /// Verify the audit trail, or export it.
     Audit(audit::Audit),
-    /// Make, list, rotate and revoke API keys.
     Keys(keys::Keys),
-    /// Make, list and disable accounts, and make one-time links for them.
     Users(users::Users),
 }
 
@@ -174,4 +156,24 @@ fn read_plan(path: &PathBuf) -> anyhow::Result<domain::metric::MeasurementPlan> 
 /// Reads an RFC 3339 time from the command line.
 fn parse_time(text: &str) -> Result<domain::Timestamp, String> {
     domain::Timestamp::parse(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        // What must never change: whoever asks for help sees a line to copy.
+        let mut program = Program::command();
+        program.build();
+        for command in program.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+            let leaves = command.get_subcommands().count();
+            let help = command.render_long_help().to_string();
+            let example = format!("Example: experimently {}", command.get_name());
+            assert!(help.contains(&example), "{} has no example, {leaves} under it:\n{help}", command.get_name());
+        }
+    }
 }
