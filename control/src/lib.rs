@@ -16,6 +16,7 @@ pub mod difference;
 pub mod error;
 pub mod life_cycle;
 pub mod metrics;
+mod planned_looks;
 pub mod rollouts;
 pub mod safety;
 pub mod scheduler;

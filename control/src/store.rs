@@ -14,6 +14,7 @@ mod guardrails;
 mod notice;
 mod outbox;
 mod plan;
+mod planned_looks;
 mod rollbacks;
 mod rollout_schedules;
 mod rules;
@@ -44,6 +45,7 @@ pub(crate) use guardrails::Look;
 pub use guardrails::{Guardrail, GuardrailId};
 pub use notice::NOTICE_POLL;
 pub use outbox::{Delivery, DeliveryState};
+pub(crate) use planned_looks::LooksSoFar;
 #[cfg(test)]
 pub(crate) use rollbacks::made_safe;
 pub(crate) use rollbacks::{Cause, Crossed};
