@@ -80,6 +80,9 @@ struct Cumulants {
 /// A difference no more skewed than this has its quantiles from four cumulants to some 10⁻⁸ of its spread.
 const NEARLY_SYMMETRIC: f64 = 2e-3;
 
+/// The same for its excess: that of a million units.
+const NEARLY_MESOKURTIC: f64 = 1e-5;
+
 /// The cumulants of a difference that is so near to normal that nothing more is needed: from millions of units on.
 fn near_normal(control: &Posterior, treatment: &Posterior) -> Option<Cumulants> {
     let (left, right) = (cumulants(control)?, cumulants(treatment)?);
@@ -91,9 +94,14 @@ fn near_normal(control: &Posterior, treatment: &Posterior) -> Option<Cumulants> 
         skewness: right.skewness * v.powi(3) - left.skewness * u.powi(3),
         excess: right.excess * v.powi(4) + left.excess * u.powi(4),
     };
-    let worst = left.skewness.abs().max(right.skewness.abs());
-    // Where one arm is skewed by itself its share of the spread must be too small to show.
-    (worst <= NEARLY_SYMMETRIC).then_some(difference)
+    // What each arm adds counts, so that two arms do not hide each other's skewness.
+    let skewness = (left.skewness * u.powi(3))
+        .abs()
+        .max((right.skewness * v.powi(3)).abs());
+    let excess = (left.excess * u.powi(4))
+        .abs()
+        .max((right.excess * v.powi(4)).abs());
+    (skewness <= NEARLY_SYMMETRIC && excess <= NEARLY_MESOKURTIC).then_some(difference)
 }
 
 /// The cumulants of an arm whose family has them in closed form.
