@@ -14,8 +14,8 @@ const WITHOUT_EXAMPLES: [&str; 4] = ["README.md", "calibration.md", "by-name.md"
 fn pages() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/statistics");
     let mut pages: Vec<PathBuf> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("the pages stand beside the crate")
+        .map(|entry| entry.expect("a folder that opens can be listed").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
         .collect();
     pages.sort();
@@ -36,7 +36,7 @@ fn half_digit(printed: &str) -> f64 {
     let Some((_, decimals)) = mantissa.split_once('.') else {
         return 1e-9;
     };
-    let exponent: i32 = exponent.parse().unwrap();
+    let exponent: i32 = exponent.parse().expect("JSON has whole exponents");
     0.5 * 10.0_f64.powi(exponent - decimals.len() as i32)
 }
 
@@ -60,9 +60,10 @@ fn difference(printed: &Value, answer: &Value, path: &str) -> Option<String> {
                 .find_map(|(index, (left, right))| difference(left, right, &format!("{path}[{index}]")))
         }
         (Value::Number(left), Value::Number(right)) => {
-            let gap = (left.as_f64().unwrap() - right.as_f64().unwrap()).abs();
+            let float = |number: &serde_json::Number| number.as_f64().unwrap_or(f64::NAN);
+            let gap = (float(left) - float(right)).abs();
             let allowed = half_digit(&left.to_string()) * (1.0 + 1e-6);
-            (gap > allowed).then(|| format!("{path} is {right}, not {left}"))
+            (gap.is_nan() || gap > allowed).then(|| format!("{path} is {right}, not {left}"))
         }
         _ => (printed != answer).then(|| format!("{path} is {answer}, not {printed}")),
     }

@@ -222,17 +222,7 @@ mod tests {
     #[test]
     fn decisions_are_made_at_the_looks_that_the_method_plans() {
         use AnalysisMethod::{Bayesian, FixedHorizon, GroupSequential, Sequential};
-        let cases: [(AnalysisMethod, Option<u64>, &[u64], &[u64]); 8] = [
-            (Sequential, Some(1_000), &[500], &[]),
-            (Bayesian, Some(1_000), &[500], &[]),
-            (FixedHorizon, Some(1_000), &[500], &[1_000]),
-            (FixedHorizon, None, &[500], &[]),
-            (GroupSequential, Some(1_000), &[300, 900], &[300, 900]),
-            (GroupSequential, Some(1_001), &[], &[201, 401, 601, 801, 1_001]),
-            (GroupSequential, Some(2), &[], &[1, 2]),
-            (GroupSequential, None, &[], &[]),
-        ];
-        for (method, planned_units, looks, expected) in cases {
+        let check = |method: AnalysisMethod, planned_units: Option<u64>, looks: &[u64], expected: &[u64]| {
             let settings = AnalysisSettings {
                 method,
                 planned_units,
@@ -240,7 +230,15 @@ mod tests {
                 ..AnalysisSettings::default()
             };
             assert_eq!(settings.decision_looks(), expected, "{settings:?}");
-        }
+        };
+        check(Sequential, Some(1_000), &[500], &[]);
+        check(Bayesian, Some(1_000), &[500], &[]);
+        check(FixedHorizon, Some(1_000), &[500], &[1_000]);
+        check(FixedHorizon, None, &[500], &[]);
+        check(GroupSequential, Some(1_000), &[300, 900], &[300, 900]);
+        check(GroupSequential, Some(1_001), &[], &[201, 401, 601, 801, 1_001]);
+        check(GroupSequential, Some(2), &[], &[1, 2]);
+        check(GroupSequential, None, &[], &[]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::once::{Case, Judge, run, sums};
 use crate::random::Random;
-use crate::report::{Claim, Report};
+use crate::report::{Claim, Report, Row};
 
 /// The lift that the relative cases have.
 const LIFT: f64 = 0.1;
@@ -13,8 +13,21 @@ const LIFT: f64 = 0.1;
 pub fn simulate(report: &mut Report) {
     report.say("## One look, further methods");
     report.say("Intervals under a true effect where the method has one, type I error where there is none. The limits leave one or two percentage points for what is only nearly normal in samples of this size.");
-    let covers = |field: &'static str, least: f64| (Judge::Covers(field), Claim::AtLeast(least));
-    let rejects = |field: &'static str, most: f64| (Judge::Rejects(field), Claim::AtMost(most));
+    let mut rows = means();
+    rows.extend(others());
+    report.claims(&rows);
+}
+
+fn covers(field: &'static str, least: f64) -> (Judge, Claim) {
+    (Judge::Covers(field), Claim::AtLeast(least))
+}
+
+fn rejects(field: &'static str, most: f64) -> (Judge, Claim) {
+    (Judge::Rejects(field), Claim::AtMost(most))
+}
+
+/// Lifts, adjusted means, strata, caps and margins.
+fn means() -> Vec<Row> {
     let mut rows = run(
         "lift of 10 %, 60 users an arm",
         2_000,
@@ -54,13 +67,18 @@ pub fn simulate(report: &mut Report) {
         margin_case,
         &[rejects("p_tost", 0.05)],
     ));
-    rows.extend(run(
+    rows
+}
+
+/// Quantiles, resampling, ranks, rates and families of tests.
+fn others() -> Vec<Row> {
+    let mut rows = run(
         "median, 200 values an arm",
         1_000,
         65,
         median_case,
         &[covers("interval", 0.93)],
-    ));
+    );
     rows.extend(run(
         "90 % quantile, 150 users with 1 to 8 values",
         600,
@@ -105,7 +123,7 @@ pub fn simulate(report: &mut Report) {
         family_case,
         &families,
     ));
-    report.claims(&rows);
+    rows
 }
 
 fn draw(random: &mut Random, n: usize, of: impl Fn(&mut Random) -> f64) -> Vec<f64> {

@@ -174,7 +174,7 @@ pub fn cuped_mean(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     };
     let named = contrast
         .and_then(|contrast| contrast.estimate("cuped", Question::two_sided(alpha)))
-        .map_or_else(|error| Estimate::absent("cuped", units, error), |found| found);
+        .unwrap_or_else(|error| Estimate::absent("cuped", units, error));
     complete(
         &mut result,
         &Estimate {
