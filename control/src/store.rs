@@ -4,15 +4,21 @@
 //! an update applies only to the version that the writer names; a reader never waits for a writer. Documents are kept
 //! as JSON, so that a definition may gain fields without a migration.
 
+mod accounts;
 mod audit;
+mod backup;
 mod bundle;
+mod chain;
 mod connection;
 mod definitions;
 mod discovery;
 mod experiments;
 mod guardrails;
+mod keys;
+mod logins;
 mod notice;
 mod outbox;
+mod owners;
 mod plan;
 mod planned_looks;
 mod rollbacks;
@@ -36,15 +42,20 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Sqlite, SqlitePool, Transaction};
 use tokio::sync::{Notify, watch};
 
+pub use accounts::{Account, AccountName, InvalidName};
 pub use audit::{AuditFilter, AuditRecord};
+pub use backup::{BackupManifest, restore};
 pub use bundle::{Bundle, ImportPlan, ImportSettings, PlannedAction, PlannedStep};
+pub use chain::{ChainLink, ChainedRecord};
 pub use definitions::{Definition, ListFilter};
 pub use discovery::Discovered;
 pub use experiments::{Phase, PhaseSetting, planned_shares};
 pub(crate) use guardrails::Look;
 pub use guardrails::{Guardrail, GuardrailId};
+pub use keys::{ApiKey, FreshKey, NewKey};
 pub use notice::NOTICE_POLL;
 pub use outbox::{Delivery, DeliveryState};
+pub use owners::{EDITORS_MAX, Ownership};
 pub(crate) use planned_looks::LooksSoFar;
 #[cfg(test)]
 pub(crate) use rollbacks::made_safe;
@@ -57,6 +68,7 @@ pub(crate) use timers::{DueTimer, TimerKind};
 pub use webhooks::{Endpoint, EndpointId, NewEndpoint};
 
 pub(crate) use audit::Entry;
+pub(crate) use logins::SessionFacts;
 pub(crate) use outbox::{AttemptResult, DueDelivery};
 
 use crate::error::ControlError;
@@ -103,6 +115,10 @@ pub enum ObjectKind {
     Message,
     /// An audit record.
     AuditRecord,
+    /// A local account.
+    Account,
+    /// An API key.
+    ApiKey,
 }
 
 impl ObjectKind {
@@ -126,6 +142,8 @@ impl ObjectKind {
             Self::WebhookEndpoint => "webhook_endpoint",
             Self::Message => "message",
             Self::AuditRecord => "audit_record",
+            Self::Account => "account",
+            Self::ApiKey => "api_key",
         }
     }
 }
@@ -220,6 +238,12 @@ impl Store {
     /// [`ControlError::NewerSchema`] when a newer program wrote it, [`ControlError::Open`] when it cannot be used.
     pub async fn open(path: &Path) -> Result<Self, ControlError> {
         let writer = connection::open_writer(path).await?;
+        let mut write = writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed("begin a write"))?;
+        chain::chain_older(&mut write).await?;
+        write.commit().await.map_err(failed("commit a write"))?;
         let readers = connection::open_readers(path).await?;
         let newest = notice::newest_record(&readers).await?;
         let store = Self::on(writer, readers, newest);

@@ -10,7 +10,9 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::test_support::{anna, experiment_key, flag, flag_key, guardrail, instant, open};
 
+mod chained;
 mod kill;
+mod tamper;
 
 fn metric(key: &str) -> MetricDefinition {
     serde_json::from_value(json!({"key": key, "kind": "sum", "event": key})).unwrap()

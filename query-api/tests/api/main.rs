@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod access;
 mod analysis_plans;
 mod catalog;
 mod conformance;
@@ -13,8 +14,11 @@ mod life_cycle;
 mod ofrep;
 mod openfeature;
 mod operation;
+mod owners;
+mod people;
 mod results;
 mod safety;
+mod secrets;
 mod server;
 mod serving;
 mod staleness;
