@@ -19,6 +19,7 @@ pub mod error;
 pub mod life_cycle;
 pub mod metrics;
 pub mod permission;
+mod planned_looks;
 pub mod rollouts;
 pub mod safety;
 pub mod scheduler;

@@ -1,4 +1,4 @@
-//! Does what is due: schedules of experiments, stages of rollouts, weights of bandits.
+//! Does what is due: schedules of experiments, stages of rollouts, weights of bandits, planned looks.
 //!
 //! Any number of processes may run one over the same store. Each timer is done by one of them: whoever gets the write
 //! lock first sees the timer as it was read, does what it stands for and takes the timer away or moves it on, all in one
@@ -82,6 +82,10 @@ impl Scheduler {
             TimerKind::Rollout => {
                 let change = Change::new(Actor::system("rollout"), now);
                 self.store.rollout_due(timer, &change).await
+            }
+            TimerKind::PlannedLook => {
+                let change = Change::new(Actor::system("scheduler"), now);
+                self.store.look_due(timer, &change).await
             }
         }
     }

@@ -20,6 +20,7 @@ mod notice;
 mod outbox;
 mod owners;
 mod plan;
+mod planned_looks;
 mod rollbacks;
 mod rollout_schedules;
 mod rules;
@@ -55,6 +56,7 @@ pub use keys::{ApiKey, FreshKey, NewKey};
 pub use notice::NOTICE_POLL;
 pub use outbox::{Delivery, DeliveryState};
 pub use owners::{EDITORS_MAX, Ownership};
+pub(crate) use planned_looks::LooksSoFar;
 #[cfg(test)]
 pub(crate) use rollbacks::made_safe;
 pub(crate) use rollbacks::{Cause, Crossed};

@@ -14,7 +14,7 @@ use crate::rules::allocation::{BucketRange, buckets_of_percent};
 use crate::rules::definition::{Condition, Factor, LayerSlot, Prerequisite};
 
 pub use design::{
-    AnalysisMethod, AnalysisSettings, BANDIT_INTERVAL_MIN_SECONDS, BanditSettings, ExperimentType,
+    AnalysisMethod, AnalysisSettings, BANDIT_INTERVAL_MIN_SECONDS, BanditSettings, ExperimentType, LOOKS_MAX,
 };
 pub use life_cycle::{Decision, Outcome, Schedule, Transition};
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::experiment::AnalysisMethod;
 use crate::ids::{ExperimentKey, MetricKey, VariantKey};
 use crate::metric::{Direction, MetricKind, MetricRole};
 use crate::summary::Moments;
@@ -48,6 +49,15 @@ pub struct ExperimentSummary {
     pub crossover_users: u64,
 }
 
+impl ExperimentSummary {
+    /// Users exposed to one arm alone, over all arms.
+    pub fn exposed(&self) -> u64 {
+        self.arms
+            .iter()
+            .fold(0, |sum, arm| sum.saturating_add(arm.exposed))
+    }
+}
+
 /// What an analysis shall do with one metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricPlan {
@@ -87,6 +97,13 @@ pub struct AnalysisPlan {
     pub metrics: Vec<MetricPlan>,
     /// The number of users in all at which the anytime-valid interval is to be tightest.
     pub planned_units: u64,
+    /// What the decision rests on.
+    #[serde(default)]
+    pub method: AnalysisMethod,
+    /// The numbers of exposed users in all at which a fixed-horizon or group-sequential analysis decides, ascending; the
+    /// last one is its end.
+    #[serde(default)]
+    pub looks: Vec<u64>,
 }
 
 /// The number of users at which an anytime-valid interval is tightest unless an experiment plans otherwise: a
@@ -103,6 +120,8 @@ impl AnalysisPlan {
             correction: Correction::Holm,
             metrics: Vec::new(),
             planned_units: DEFAULT_PLANNED_UNITS,
+            method: AnalysisMethod::Sequential,
+            looks: Vec::new(),
         }
     }
 }

@@ -2,15 +2,19 @@
 //!
 //! Every metric is compared between the control and each other variant: means, the absolute difference and the relative
 //! lift, each with an interval for one look at the planned end (Welch) and one that is valid at every look (asymptotic
-//! confidence sequence). The second is the one to look at; decisions rest on it alone. P-values are adjusted over
-//! metrics × variants, and the interval that a decision rests on has the level that matches its adjusted p-value. When the arms
-//! do not hold their planned shares of traffic, the first warning says so and nothing is decided.
+//! confidence sequence). Decisions rest on the evidence of the plan's method alone: the interval that is valid at every
+//! look, what the planned looks said, or the posterior. P-values are adjusted over metrics × variants, and the interval
+//! that a decision rests on has the level that matches its adjusted p-value. When the arms do not hold their planned
+//! shares of traffic, the first warning says so and nothing is decided.
 
+mod belief;
 mod comparison;
 mod decision;
+mod looks;
 
 use std::collections::BTreeMap;
 
+use domain::experiment::{AnalysisMethod, LOOKS_MAX};
 use domain::metric::{Direction, MetricKind, MetricRole};
 use domain::results::{AnalysisPlan, ArmSummary, Correction, ExperimentSummary, MetricPlan, MetricSummary};
 use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
@@ -23,6 +27,9 @@ use crate::srm;
 
 pub use comparison::{AnytimeEvidence, ArmResult, Comparison, Effect};
 pub use decision::Decision;
+pub use looks::{LookEvidence, LookTaken, Looks, PlannedEvidence};
+
+use looks::Course;
 
 /// What is known of an experiment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -43,6 +50,12 @@ pub struct Analysis {
     pub correction: Correction,
     /// Users at which the anytime-valid intervals are tightest.
     pub planned_units: u64,
+    /// What decisions rest on.
+    pub method: AnalysisMethod,
+    /// The looks that were taken, for methods that decide at looks.
+    pub looks: Vec<LookTaken>,
+    /// Users in all at which the next look is due; absent when there is none left or none is needed.
+    pub next_look: Option<u64>,
     /// The arms, ordered by variant.
     pub arms: Vec<ArmCount>,
     /// Users seen with more than one variant, left out of every arm.
@@ -116,12 +129,24 @@ pub struct MetricAnalysis {
     pub comparisons: Vec<Comparison>,
 }
 
-/// Analyses an experiment.
+/// Analyses an experiment whose looks nobody recorded: for a plan that decides at looks, the summary is the only one.
+///
+/// # Errors
+/// As [`analyze_looks`].
+pub fn analyze(plan: &AnalysisPlan, summary: &ExperimentSummary) -> Result<Analysis, StatsError> {
+    analyze_looks(plan, summary, Looks::Now)
+}
+
+/// Analyses an experiment with the looks that its decisions rest on, where the plan decides at looks.
 ///
 /// # Errors
 /// [`StatsError::InvalidInput`] when the plan's alpha does not lie between 0 and 1, a weight is not above 0, or the
-/// control is not among the arms.
-pub fn analyze(plan: &AnalysisPlan, summary: &ExperimentSummary) -> Result<Analysis, StatsError> {
+/// control is not among the arms; [`StatsError::TooLarge`] for more looks than a plan may have.
+pub fn analyze_looks(
+    plan: &AnalysisPlan,
+    summary: &ExperimentSummary,
+    looks: Looks<'_>,
+) -> Result<Analysis, StatsError> {
     check_rate("alpha", plan.alpha)?;
     check_positive("planned_units", plan.planned_units as f64)?;
     let control = summary
@@ -129,21 +154,28 @@ pub fn analyze(plan: &AnalysisPlan, summary: &ExperimentSummary) -> Result<Analy
         .iter()
         .find(|arm| arm.variant == plan.control)
         .ok_or_else(|| StatsError::invalid("control", "is not among the arms"))?;
+    check_looks(plan, looks)?;
+    let course = Course::new(plan, summary, looks);
     let checked = check_sample_ratio(&plan.weights, &summary.arms);
     let mut metrics: Vec<MetricAnalysis> = metric_plans(plan, summary)
         .into_iter()
-        .map(|metric| analyze_metric(plan, &metric, control, &summary.arms))
+        .map(|metric| analyze_metric(plan, &course, &metric, control, &summary.arms))
         .collect();
-    decision::decide(plan, checked.check.verdict, &mut metrics);
+    decision::decide(plan, &course, checked.check.verdict, &mut metrics);
+    let mut warnings = warnings(&checked, summary);
+    warnings.extend(course.warning(plan, summary, looks));
     Ok(Analysis {
         experiment: summary.experiment.clone(),
         as_of: summary.as_of,
         epoch: summary.epoch,
-        warnings: warnings(&checked, summary),
+        warnings,
         control: plan.control.clone(),
         alpha: plan.alpha,
         correction: plan.correction,
         planned_units: plan.planned_units,
+        method: plan.method,
+        looks: course.taken(),
+        next_look: course.next_look(plan),
         arms: checked.arms,
         crossover_users: summary.crossover_users,
         sample_ratio: checked.check,
@@ -168,8 +200,25 @@ fn metric_plans(plan: &AnalysisPlan, summary: &ExperimentSummary) -> Vec<MetricP
         .collect()
 }
 
+fn check_looks(plan: &AnalysisPlan, looks: Looks<'_>) -> Result<(), StatsError> {
+    let taken = match looks {
+        Looks::Now => 1,
+        Looks::Taken(taken) => taken.len(),
+    };
+    let size = plan.looks.len().max(taken);
+    if size > LOOKS_MAX + 1 {
+        return Err(StatsError::TooLarge {
+            what: "the number of looks",
+            size: size as u64,
+            limit: LOOKS_MAX as u64 + 1,
+        });
+    }
+    Ok(())
+}
+
 fn analyze_metric(
     plan: &AnalysisPlan,
+    course: &Course<'_>,
     metric: &MetricPlan,
     control: &ArmSummary,
     arms: &[ArmSummary],
@@ -178,7 +227,12 @@ fn analyze_metric(
     let comparisons = arms
         .iter()
         .filter(|arm| arm.variant != control.variant)
-        .map(|arm| comparison::compare(plan, &arm.variant, of(control), of(arm)))
+        .map(|arm| {
+            let mut compared = comparison::compare(plan, &arm.variant, of(control), of(arm));
+            compared.planned = decides_at_looks(plan.method)
+                .then(|| course.evidence(plan, &metric.metric, &arm.variant, comparison::is_thin));
+            compared
+        })
         .collect();
     MetricAnalysis {
         metric: metric.metric.clone(),
@@ -193,6 +247,14 @@ fn analyze_metric(
             .collect(),
         comparisons,
     }
+}
+
+/// Whether a method decides at looks that are planned.
+fn decides_at_looks(method: AnalysisMethod) -> bool {
+    matches!(
+        method,
+        AnalysisMethod::FixedHorizon | AnalysisMethod::GroupSequential
+    )
 }
 
 /// The sample-ratio check with the arms it looked at.

@@ -68,6 +68,7 @@ fn answer(request: &Value) -> Result<(&'static str, Value), StatsError> {
     };
     let asked = RefCell::new(BTreeSet::new());
     let mut result = (method.answer)(&Inputs::watched(inputs, &asked))?;
+    named::complete_any(&mut result, method.name);
     warn_of_unread(&mut result, inputs, &asked.borrow());
     Ok((method.name, result))
 }
@@ -85,14 +86,8 @@ fn warn_of_unread(result: &mut Value, inputs: &Map<String, Value>, asked: &BTree
             ))
         })
         .collect();
-    let Some(fields) = result.as_object_mut().filter(|_| !warnings.is_empty()) else {
-        return;
-    };
-    match fields.get_mut("warnings") {
-        Some(Value::Array(known)) => known.extend(warnings),
-        _ => {
-            fields.insert("warnings".to_owned(), Value::Array(warnings));
-        }
+    if let Some(Value::Array(known)) = result.get_mut("warnings") {
+        known.extend(warnings);
     }
 }
 

@@ -55,6 +55,19 @@ pub struct ArmUnits {
     pub treatment: u64,
 }
 
+/// What is believed of an effect: the part of a Bayesian answer that no other method has.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Belief {
+    /// The chance that the effect is above 0.
+    pub chance_to_win: f64,
+    /// The chance that the effect is below 0, with its own digits where it is small.
+    pub chance_to_lose: f64,
+    /// What staying with the control is expected to cost, in the unit of the effect.
+    pub loss_of_control: f64,
+    /// What choosing the treatment is expected to cost, in the unit of the effect.
+    pub loss_of_treatment: f64,
+}
+
 /// The answer of a method about one effect: what is absent is explained by `reason`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Estimate {
@@ -72,6 +85,8 @@ pub struct Estimate {
     pub log10_p: Option<f64>,
     /// The natural logarithm of the e-value against no effect, for methods that stay valid while people watch.
     pub ln_e_value: Option<f64>,
+    /// What is believed of the effect, for Bayesian methods; the interval is then one of credibility.
+    pub posterior: Option<Belief>,
     /// Units per arm.
     pub units: ArmUnits,
     /// What must hold for the answer to be right.
@@ -93,6 +108,7 @@ impl Estimate {
             p_value: None,
             log10_p: None,
             ln_e_value: None,
+            posterior: None,
             units,
             assumptions: &[],
             warnings: Vec::new(),

@@ -15,7 +15,7 @@ use domain::metric::MeasurementPlan;
 use domain::results::{AnalysisPlan, ExperimentSummary};
 use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
 use pipeline::lake::Lake;
-use stats::analyze::{Analysis, analyze};
+use stats::analyze::{Analysis, Looks, analyze_looks};
 
 pub use self::table::table;
 use crate::output::{self, Format};
@@ -50,9 +50,15 @@ impl Results {
             let known: Vec<&str> = experiments.keys().map(ExperimentKey::as_str).collect();
             anyhow::bail!("{}", unknown(&self.experiment, &known, self.as_of));
         };
-        let plan = plan(&self.data, &lake, summary).await?;
-        let mut analysis =
-            analyze(&plan, summary).with_context(|| format!("{} cannot be analysed", self.experiment))?;
+        let Planned { plan, looks } = plan(&self.data, &lake, summary).await?;
+        // A lake whose looks nobody recorded is looked at now, and the analysis says so.
+        let looks = if looks.is_empty() {
+            Looks::Now
+        } else {
+            Looks::Taken(&looks)
+        };
+        let mut analysis = analyze_looks(&plan, summary, looks)
+            .with_context(|| format!("{} cannot be analysed", self.experiment))?;
         if let Some(metric) = &self.metric {
             keep_metric(&mut analysis, metric)?;
         }
@@ -92,25 +98,39 @@ fn keep_metric(analysis: &mut Analysis, metric: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the analysis shall do: as the definitions beside the lake say, else as the lake was measured, else as for any
-/// experiment that was only seen.
-async fn plan(data: &Path, lake: &Lake, summary: &ExperimentSummary) -> anyhow::Result<AnalysisPlan> {
-    if let Some(plan) = stored_plan(&data.join("control.db"), &summary.experiment).await? {
-        return Ok(plan);
-    }
-    let measured = pipeline::store::read::plan(lake).await?;
-    measured_plan(&measured, summary)
+/// What an analysis shall do, and the looks that it decides by.
+struct Planned {
+    plan: AnalysisPlan,
+    looks: Vec<ExperimentSummary>,
 }
 
-async fn stored_plan(file: &Path, experiment: &ExperimentKey) -> anyhow::Result<Option<AnalysisPlan>> {
+/// What the analysis shall do: as the definitions beside the lake say, else as the lake was measured, else as for any
+/// experiment that was only seen.
+async fn plan(data: &Path, lake: &Lake, summary: &ExperimentSummary) -> anyhow::Result<Planned> {
+    if let Some(mut planned) = stored_plan(&data.join("control.db"), &summary.experiment).await? {
+        planned.looks.retain(|look| look.as_of <= summary.as_of);
+        return Ok(planned);
+    }
+    let measured = pipeline::store::read::plan(lake).await?;
+    Ok(Planned {
+        plan: measured_plan(&measured, summary)?,
+        looks: Vec::new(),
+    })
+}
+
+async fn stored_plan(file: &Path, experiment: &ExperimentKey) -> anyhow::Result<Option<Planned>> {
     if !file.is_file() {
         return Ok(None);
     }
     let store = Store::open(file).await.context("cannot open the definitions")?;
     let plan = store.analysis_plan(experiment).await;
+    let looks = store.planned_looks(experiment).await;
     store.close().await;
     match plan {
-        Ok(plan) => Ok(Some(plan)),
+        Ok(plan) => Ok(Some(Planned {
+            plan,
+            looks: looks.context("cannot read the looks")?,
+        })),
         Err(ControlError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error).context("cannot read the definitions"),
     }

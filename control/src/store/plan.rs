@@ -76,6 +76,8 @@ impl Store {
         plan.alpha = experiment.analysis.alpha;
         plan.correction = experiment.analysis.correction;
         plan.planned_units = experiment.analysis.planned_units.unwrap_or(plan.planned_units);
+        plan.method = experiment.analysis.method;
+        plan.looks = experiment.analysis.decision_looks();
         plan.metrics = if experiment.metrics.is_empty() {
             self.every_metric().await?
         } else {

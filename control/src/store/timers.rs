@@ -10,6 +10,7 @@ use sqlx::Row;
 
 use super::{ObjectKind, Store, Write, failed};
 use crate::error::ControlError;
+use crate::planned_looks::LOOK_INTERVAL_SECONDS;
 
 /// The most timers that are read at once: more than there are stages waiting for evidence, which stay due meanwhile.
 const DUE_MAX: i64 = 10_000;
@@ -23,6 +24,8 @@ pub(crate) enum TimerKind {
     Bandit,
     /// The next stage of a rollout schedule.
     Rollout,
+    /// The next look of an experiment whose plan decides at looks.
+    PlannedLook,
 }
 
 impl TimerKind {
@@ -32,11 +35,12 @@ impl TimerKind {
             Self::Experiment => "experiment",
             Self::Bandit => "bandit",
             Self::Rollout => "rollout",
+            Self::PlannedLook => "planned_look",
         }
     }
 
     fn from_stored(text: &str) -> Option<Self> {
-        [Self::Experiment, Self::Bandit, Self::Rollout]
+        [Self::Experiment, Self::Bandit, Self::Rollout, Self::PlannedLook]
             .into_iter()
             .find(|kind| kind.as_str() == text)
     }
@@ -124,6 +128,19 @@ impl Store {
         let key = experiment.key.as_str();
         let due_at = experiment.schedule.due_at(experiment.status);
         Self::set_timer(write, TimerKind::Experiment, key, due_at).await?;
+        let decides = |experiment: &ExperimentDefinition| {
+            experiment.status.is_live() && !experiment.analysis.decision_looks().is_empty()
+        };
+        let (decided, decides) = (previous.is_some_and(decides), decides(experiment));
+        if decided != decides {
+            // The end is a look as well, so that the timer outlives the experiment by one turn.
+            let due_at = if decides {
+                now.plus_micros(LOOK_INTERVAL_SECONDS * MICROS_PER_SECOND)
+            } else {
+                now
+            };
+            Self::set_timer(write, TimerKind::PlannedLook, key, Some(due_at)).await?;
+        }
         let learns = |experiment: &ExperimentDefinition| {
             let running = experiment.status == ExperimentStatus::Running;
             (running && experiment.experiment_type == ExperimentType::Bandit)
@@ -155,7 +172,7 @@ impl Store {
         key: &str,
     ) -> Result<(), ControlError> {
         let timers: &[TimerKind] = match kind {
-            ObjectKind::Experiment => &[TimerKind::Experiment, TimerKind::Bandit],
+            ObjectKind::Experiment => &[TimerKind::Experiment, TimerKind::Bandit, TimerKind::PlannedLook],
             ObjectKind::RolloutSchedule => &[TimerKind::Rollout],
             _ => &[],
         };

@@ -98,7 +98,34 @@ impl Default for AnalysisSettings {
     }
 }
 
+/// Looks of a group-sequential analysis that names none but says for how many users it is planned: as many as gain
+/// most of what more would.
+const EVEN_LOOKS: u64 = 5;
+
+/// The most planned looks: beyond that the anytime-valid analysis loses nothing.
+pub const LOOKS_MAX: usize = 50;
+
 impl AnalysisSettings {
+    /// The numbers of exposed users at which the decision may be made, ascending.
+    ///
+    /// The planned end for a fixed horizon; the looks for a group-sequential analysis, five evenly spaced ones up to the
+    /// planned end where none are named. Empty for methods that need no looks, and where nobody stated an end.
+    pub fn decision_looks(&self) -> Vec<u64> {
+        let end = self.planned_units.filter(|end| *end > 0);
+        match (self.method, end) {
+            (AnalysisMethod::FixedHorizon, end) => end.into_iter().collect(),
+            (AnalysisMethod::GroupSequential, _) if !self.looks.is_empty() => self.looks.clone(),
+            (AnalysisMethod::GroupSequential, Some(end)) => {
+                let look = |number: u64| end.saturating_mul(number).div_ceil(EVEN_LOOKS);
+                let mut looks: Vec<u64> = (1..=EVEN_LOOKS).map(look).collect();
+                looks.dedup();
+                looks
+            }
+            (AnalysisMethod::GroupSequential, None)
+            | (AnalysisMethod::Sequential | AnalysisMethod::Bayesian, _) => Vec::new(),
+        }
+    }
+
     /// What is wrong with the numbers, as the end of a sentence.
     pub(super) fn problem(&self) -> Option<&'static str> {
         let is_rate = |rate: f64| rate > 0.0 && rate < 1.0;
@@ -117,6 +144,9 @@ impl AnalysisSettings {
         }
         if !self.looks.is_sorted_by(|before, after| before < after) || self.looks.first() == Some(&0) {
             return Some("looks ascend from at least 1");
+        }
+        if self.looks.len() > LOOKS_MAX {
+            return Some("looks are at most 50");
         }
         None
     }
@@ -182,5 +212,41 @@ impl BanditSettings {
             return Some("the floor of a bandit times its variants lies between 0 and 1".to_owned());
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decisions_are_made_at_the_looks_that_the_method_plans() {
+        use AnalysisMethod::{Bayesian, FixedHorizon, GroupSequential, Sequential};
+        let check = |method: AnalysisMethod, planned_units: Option<u64>, looks: &[u64], expected: &[u64]| {
+            let settings = AnalysisSettings {
+                method,
+                planned_units,
+                looks: looks.to_vec(),
+                ..AnalysisSettings::default()
+            };
+            assert_eq!(settings.decision_looks(), expected, "{settings:?}");
+        };
+        check(Sequential, Some(1_000), &[500], &[]);
+        check(Bayesian, Some(1_000), &[500], &[]);
+        check(FixedHorizon, Some(1_000), &[500], &[1_000]);
+        check(FixedHorizon, None, &[500], &[]);
+        check(GroupSequential, Some(1_000), &[300, 900], &[300, 900]);
+        check(GroupSequential, Some(1_001), &[], &[201, 401, 601, 801, 1_001]);
+        check(GroupSequential, Some(2), &[], &[1, 2]);
+        check(GroupSequential, None, &[], &[]);
+    }
+
+    #[test]
+    fn too_many_looks_are_a_problem() {
+        let settings = AnalysisSettings {
+            looks: (1..=LOOKS_MAX as u64 + 1).collect(),
+            ..AnalysisSettings::default()
+        };
+        assert_eq!(settings.problem(), Some("looks are at most 50"));
     }
 }

@@ -12,6 +12,7 @@ use domain::results::{AnalysisPlan, ExperimentSummary};
 use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use stats::analyze::Looks;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::extract::{ApiQuery, PathKey};
@@ -55,6 +56,16 @@ pub struct ResultsDocument {
     /// Users at which the anytime-valid intervals are tightest.
     #[schema(required = false, example = 10_000)]
     pub planned_units: u64,
+    /// What decisions rest on, as planned: `sequential`, `fixed_horizon`, `group_sequential` or `bayesian`.
+    #[schema(required = false, example = "sequential")]
+    pub method: String,
+    /// The looks that were taken, each with its `units`, `information`, `as_of` and `epoch`, for methods that decide at
+    /// looks.
+    #[schema(required = false, value_type = Vec<Object>)]
+    pub looks: Vec<Value>,
+    /// Users in all at which the next look is due; absent when there is none left or none is needed.
+    #[schema(required = false, example = 8_000)]
+    pub next_look: Option<u64>,
     /// Each arm's `variant`, `exposed` users, and those `expected` from the planned shares.
     #[schema(value_type = Vec<Object>)]
     pub arms: Vec<Value>,
@@ -102,8 +113,9 @@ struct ExposedArm {
 
 /// Read the results of an experiment
 ///
-/// As of the engine's last commit, without waiting. Intervals marked anytime-valid hold at every look; decisions rest on
-/// them. A number that cannot be computed is null and has a reason beside it.
+/// As of the engine's last commit, without waiting. Decisions rest on the method that the experiment plans: the intervals
+/// marked anytime-valid, which hold at every look; what was known at the planned looks; or the posterior. A number that
+/// cannot be computed is null and has a reason beside it.
 #[utoipa::path(get, path = "/api/v1/experiments/{key}/results", tag = "results", operation_id = "get_results",
     params(ResultsQuery), responses((status = 200, body = ResultsDocument, description = "The analysis.")))]
 pub async fn results(
@@ -133,10 +145,16 @@ pub async fn results(
         })
         .into_response());
     };
+    // Looks are kept when they are reached, so that reading results often is not looking often.
+    let looks = if plan.looks.is_empty() {
+        Vec::new()
+    } else {
+        state.store.planned_looks(&experiment).await?
+    };
     // Many metrics in many arms take longer than an event loop may wait.
     let analyzed = tokio::task::spawn_blocking({
         let summary = Arc::clone(&summary);
-        move || stats::analyze::analyze(&plan, &summary)
+        move || stats::analyze::analyze_looks(&plan, &summary, Looks::Taken(&looks))
     });
     match analyzed.await.map_err(Problem::internal)? {
         Ok(analysis) => answer(analysis, metric.as_ref()),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 mod access;
+mod analysis_plans;
 mod catalog;
 mod conformance;
 mod definitions;

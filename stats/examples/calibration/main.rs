@@ -4,8 +4,10 @@
 //! runs write the same files. It fails when a promise is broken by more than three standard errors of the simulation.
 
 mod belief;
+mod further;
 mod guardrails;
 mod once;
+mod planned;
 mod random;
 mod report;
 mod watching;
@@ -26,6 +28,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut plots = watching::simulate(&mut report)?;
     plots.extend(guardrails::simulate(&mut report));
     once::simulate(&mut report);
+    further::simulate(&mut report);
+    planned::simulate(&mut report)?;
     belief::simulate(&mut report)?;
     std::fs::create_dir_all(&folder)?;
     for (name, svg) in plots {

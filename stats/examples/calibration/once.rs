@@ -6,16 +6,21 @@ use crate::random::Random;
 use crate::report::{Claim, Report, Row};
 
 /// A simulated data set as the inputs of a method, and the true effect.
-struct Case {
-    method: &'static str,
-    inputs: Value,
-    truth: f64,
+pub struct Case {
+    /// Its name.
+    pub method: &'static str,
+    /// What it is given.
+    pub inputs: Value,
+    /// What it estimates.
+    pub truth: f64,
 }
 
 /// What of a result is judged.
-enum Judge {
+pub enum Judge {
     /// A p-value of at most 0.05 counts.
     Rejects(&'static str),
+    /// A list of p-values counts whose least one is at most 0.05.
+    Least(&'static str),
     /// An interval that holds the true effect counts.
     Covers(&'static str),
 }
@@ -79,7 +84,8 @@ pub fn simulate(report: &mut Report) {
     report.claims(&rows);
 }
 
-fn run(
+/// Simulates data sets of one kind and judges the answers.
+pub fn run(
     name: &str,
     runs: usize,
     seed: u64,
@@ -101,7 +107,7 @@ fn run(
         }
     }
     let field = |judge: &Judge| match judge {
-        Judge::Rejects(field) | Judge::Covers(field) => *field,
+        Judge::Rejects(field) | Judge::Least(field) | Judge::Covers(field) => *field,
     };
     let row = |index: usize, (judge, claim): &(Judge, Claim)| {
         Row::new(
@@ -125,18 +131,31 @@ fn verdict(judge: &Judge, result: &Value, truth: f64) -> Option<bool> {
             let value = &result[field];
             Some(value.as_f64().or_else(|| value.get(1)?.as_f64())? <= 0.05)
         }
+        Judge::Least(field) => {
+            let least = result[field].as_array()?.iter().filter_map(Value::as_f64);
+            Some(least.fold(1.0, f64::min) <= 0.05)
+        }
         Judge::Covers(field) => {
-            let end = |index: usize, open: f64| match result[field].get(index)? {
+            // A pair, or an object with names for both ends.
+            let interval = &result[field];
+            let end = |index: usize, name: &str, open: f64| match interval
+                .get(index)
+                .or_else(|| interval.get(name))?
+            {
                 Value::String(_) | Value::Null => Some(open),
                 number => number.as_f64(),
             };
-            let (low, high) = (end(0, f64::NEG_INFINITY)?, end(1, f64::INFINITY)?);
+            let (low, high) = (
+                end(0, "lower", f64::NEG_INFINITY)?,
+                end(1, "upper", f64::INFINITY)?,
+            );
             Some((low..=high).contains(&truth))
         }
     }
 }
 
-fn sums(values: &[f64]) -> Value {
+/// The sums of an arm.
+pub fn sums(values: &[f64]) -> Value {
     json!({"n": values.len(), "sum": values.iter().sum::<f64>(), "sum_squares": values.iter().map(|x| x * x).sum::<f64>()})
 }
 

@@ -1,6 +1,7 @@
 //! One metric between the control and one variant.
 
 use domain::VariantKey;
+use domain::experiment::AnalysisMethod;
 use domain::metric::MetricKind;
 use domain::results::{AnalysisPlan, MetricSummary};
 use serde::Serialize;
@@ -12,7 +13,9 @@ use crate::frequentist::exact::{self, Table};
 use crate::frequentist::{mean, relative};
 use crate::sequential::asymptotic;
 
+use super::belief;
 use super::decision::Decision;
+use super::looks::PlannedEvidence;
 
 /// Expected users with an event, in the smaller arm, from which a proportion's intervals hold at every look.
 pub const ENOUGH_EVENTS: f64 = 10.0;
@@ -46,7 +49,7 @@ pub struct ArmResult {
 pub struct Comparison {
     /// The variant.
     pub variant: VariantKey,
-    /// What the anytime-valid interval says, by the metric's direction.
+    /// What the evidence of the plan's method says, by the metric's direction.
     pub decision: Decision,
     /// Treatment minus control.
     pub absolute: Effect,
@@ -58,6 +61,10 @@ pub struct Comparison {
     pub anytime_adjusted_p_value: Option<f64>,
     /// Fisher's exact p-value, for a proportion with few users with an event or without variance.
     pub exact_p_value: Option<f64>,
+    /// What the looks say that the plan decides at; absent for methods that need none.
+    pub planned: Option<PlannedEvidence>,
+    /// What is believed of treatment minus control, where the plan decides by it.
+    pub posterior: Option<Estimate>,
     /// What a reader should know about this comparison.
     pub warnings: Vec<String>,
     /// Why the comparison is absent or incomplete.
@@ -126,6 +133,8 @@ pub fn compare(
         adjusted_p_value: None,
         anytime_adjusted_p_value: None,
         exact_p_value: None,
+        planned: None,
+        posterior: None,
         warnings: Vec::new(),
         reason: None,
     };
@@ -133,6 +142,9 @@ pub fn compare(
         comparison.reason = Some(StatsError::invalid("metric", "is not measured in both arms"));
         return comparison;
     };
+    if plan.method == AnalysisMethod::Bayesian {
+        comparison.posterior = Some(belief::believed(&control, &treatment, plan.alpha));
+    }
     let pair = Pair { control, treatment };
     comparison.exact_p_value = pair.exact_p_value();
     match pair.effects(plan) {
@@ -150,6 +162,11 @@ pub fn compare(
         }
     }
     comparison
+}
+
+/// Whether two arms have too few users or events to decide by.
+pub fn is_thin(control: MetricSummary, treatment: MetricSummary) -> bool {
+    !Pair { control, treatment }.warnings().is_empty()
 }
 
 fn absent(method: &'static str, units: ArmUnits, reason: Option<&StatsError>) -> Effect {

@@ -1,16 +1,18 @@
 //! Adjustment over all comparisons, and the one word that a comparison comes down to.
 
+use domain::experiment::AnalysisMethod;
 use domain::metric::Direction;
 use domain::results::{AnalysisPlan, Correction};
 use serde::Serialize;
 
 use super::comparison::{Comparison, Effect};
+use super::looks::Course;
 use super::{MetricAnalysis, SampleRatioVerdict};
 use crate::estimate::{Estimate, Interval};
 use crate::multiple::{adjust, intervals};
 use crate::sequential::asymptotic;
 
-/// What the anytime-valid interval says.
+/// What the interval of the plan's method says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
@@ -30,7 +32,12 @@ struct Adjusted {
 }
 
 /// Adjusts p-values and intervals over metrics × variants and decides every comparison.
-pub fn decide(plan: &AnalysisPlan, sample_ratio: SampleRatioVerdict, metrics: &mut [MetricAnalysis]) {
+pub fn decide(
+    plan: &AnalysisPlan,
+    course: &Course<'_>,
+    sample_ratio: SampleRatioVerdict,
+    metrics: &mut [MetricAnalysis],
+) {
     adjust_each(
         plan.correction,
         plan.alpha,
@@ -61,9 +68,23 @@ pub fn decide(plan: &AnalysisPlan, sample_ratio: SampleRatioVerdict, metrics: &m
                 relative_interval(plan, &comparison.relative.anytime.estimate, adjusted.alpha);
         },
     );
+    adjust_each(
+        plan.correction,
+        plan.alpha,
+        metrics,
+        planned_p,
+        |comparison, adjusted| {
+            if let Some(planned) = &mut comparison.planned {
+                planned.adjusted_p_value = Some(adjusted.p_value);
+                planned.adjusted_interval = course.interval(plan, planned, adjusted.alpha);
+            }
+        },
+    );
     for metric in metrics {
         for comparison in &mut metric.comparisons {
-            comparison.decision = word(metric.direction, sample_ratio, comparison);
+            let interval = deciding_interval(plan.method, comparison)
+                .filter(|_| sample_ratio != SampleRatioVerdict::Mismatch);
+            comparison.decision = word(metric.direction, interval);
         }
     }
 }
@@ -71,6 +92,10 @@ pub fn decide(plan: &AnalysisPlan, sample_ratio: SampleRatioVerdict, metrics: &m
 fn fixed_p(comparison: &Comparison) -> Option<f64> {
     // Where there are too few events for a mean, the exact p-value speaks instead.
     comparison.exact_p_value.or(comparison.absolute.fixed.p_value)
+}
+
+fn planned_p(comparison: &Comparison) -> Option<f64> {
+    comparison.planned.as_ref()?.p_value
 }
 
 fn anytime_p(comparison: &Comparison) -> Option<f64> {
@@ -141,15 +166,21 @@ fn critical_value(plan: &AnalysisPlan, estimate: &Estimate, alpha: f64) -> Optio
     Some(asymptotic::two_sided_critical_value(units * rho * rho, alpha))
 }
 
-fn word(direction: Direction, sample_ratio: SampleRatioVerdict, comparison: &Comparison) -> Decision {
-    // Warnings of a comparison all say that it is too thin to decide.
-    let undecidable = sample_ratio == SampleRatioVerdict::Mismatch || !comparison.warnings.is_empty();
-    let Some(interval) = comparison
-        .absolute
-        .anytime
-        .adjusted_interval
-        .filter(|_| !undecidable)
-    else {
+/// The interval that the plan's method decides by; absent where there are too few users or events to decide.
+fn deciding_interval(method: AnalysisMethod, comparison: &Comparison) -> Option<Interval> {
+    // Warnings of a comparison all say that it is too thin to decide; looks have each their own.
+    let is_thin = !comparison.warnings.is_empty();
+    match method {
+        AnalysisMethod::Sequential => comparison.absolute.anytime.adjusted_interval.filter(|_| !is_thin),
+        AnalysisMethod::FixedHorizon | AnalysisMethod::GroupSequential => {
+            comparison.planned.as_ref()?.adjusted_interval
+        }
+        AnalysisMethod::Bayesian => comparison.posterior.as_ref()?.interval.filter(|_| !is_thin),
+    }
+}
+
+fn word(direction: Direction, interval: Option<Interval>) -> Decision {
+    let Some(interval) = interval else {
         return Decision::Undecided;
     };
     match direction {

@@ -5,6 +5,9 @@ use crate::error::{StatsError, check_finite, check_not_negative, check_positive}
 use crate::special::gamma::ln_gamma;
 use crate::special::quadrature;
 
+/// The most trials: the tails of a rate take as many steps as the root of their number.
+const MAX_TRIALS: f64 = 1e10;
+
 /// The rate of successes: Beta(a + successes, b + failures). a = b = 1 is the uniform prior, a = b = ½ Jeffreys'.
 ///
 /// # Errors
@@ -13,6 +16,14 @@ pub fn beta_binomial(successes: u64, trials: u64, prior: [f64; 2]) -> Result<Pos
     let [a, b] = prior;
     check_positive("prior", a)?;
     check_positive("prior", b)?;
+    let size = a + b + trials as f64;
+    if size > MAX_TRIALS {
+        return Err(StatsError::TooLarge {
+            what: "the number of trials with its prior",
+            size: size as u64,
+            limit: MAX_TRIALS as u64,
+        });
+    }
     let failures = trials
         .checked_sub(successes)
         .ok_or_else(|| StatsError::invalid("successes", "must be at most the trials"))?;

@@ -103,6 +103,30 @@ impl Posterior {
         }
     }
 
+    /// The standard deviation of the parameter; infinite where a heavy tail has none that `f64` can hold.
+    pub fn standard_deviation(&self) -> f64 {
+        match self {
+            Self::Beta { a, b } => (a / (a + b) * (b / (a + b)) / (a + b + 1.0)).sqrt(),
+            Self::Normal { sd, .. } => *sd,
+            Self::Gamma { shape, rate } => shape.sqrt() / rate,
+            Self::LogMixture { parts } => {
+                let centre = self.mean();
+                let spread = |part: &NormalPart| {
+                    let squared = part.sd * part.sd;
+                    let mean = (part.mean + 0.5 * squared).exp();
+                    part.weight * (mean * mean * squared.exp_m1() + (mean - centre).powi(2))
+                };
+                let variance: f64 = parts.iter().map(spread).sum();
+                // Infinite means less each other are not a number; the tail is what makes them so.
+                if variance.is_nan() {
+                    f64::INFINITY
+                } else {
+                    variance.sqrt()
+                }
+            }
+        }
+    }
+
     /// The value that the parameter is below with chance `p`, between 0 and 1.
     ///
     /// # Errors

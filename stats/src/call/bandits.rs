@@ -3,14 +3,17 @@
 use serde_json::{Value, json};
 
 use super::inputs::Inputs;
+use super::named::{NO_ARMS, completed, completed_sample, resting_on};
 use super::{number, numbers};
 use crate::bandit::allocation::{self, Rule};
 use crate::bandit::estimate::{self, ArmEstimate, Batch};
-use crate::bayes::arms::{compare, difference_below, difference_quantile};
+use crate::bayes::arms::{compare, difference_below};
 use crate::bayes::conjugate::{self, LogPrior, LogSummary};
+use crate::bayes::difference::{ASSUMPTIONS, difference};
 use crate::bayes::effect::EffectPrior;
 use crate::bayes::posterior::Posterior;
 use crate::error::StatsError;
+use crate::estimate::Estimate;
 
 /// How much a log-normal arm's prior counts for when none is given: a thousandth of an observation.
 const WEAK_PRIOR: LogPrior = LogPrior {
@@ -105,7 +108,10 @@ pub(super) fn bayes_arms(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         }
         described.push(one);
     }
-    Ok(json!({"arms": described, "level": 1.0 - alpha}))
+    Ok(resting_on(
+        json!({"arms": described, "level": 1.0 - alpha}),
+        ASSUMPTIONS,
+    ))
 }
 
 /// The difference of an arm to the first one.
@@ -115,13 +121,10 @@ fn against_first(
     alpha: f64,
     rope: Option<&[f64]>,
 ) -> Result<Value, StatsError> {
-    let ends = [0.5 * alpha, 1.0 - 0.5 * alpha].map(|p| difference_quantile(first, arm, p));
-    let [lower, upper] = ends;
+    let named = difference(first, arm, NO_ARMS, alpha)?;
     let mut answer = json!({
         "difference_of_means": number(arm.mean() - first.mean()),
-        "interval": numbers(&[lower?, upper?]),
-        // The chance that the first is the lesser, told from its own side.
-        "chance_better": number(difference_below(arm, first, 0.0)?),
+        "chance_better": named.posterior.map(|belief| belief.chance_to_win),
     });
     if let Some(rope) = rope {
         let [low, high] = *rope else {
@@ -130,7 +133,7 @@ fn against_first(
         let inside = difference_below(first, arm, high)? - difference_below(first, arm, low)?;
         answer["chance_in_rope"] = number(inside.max(0.0));
     }
-    Ok(answer)
+    Ok(completed(answer, &named))
 }
 
 /// Traffic shares by Thompson sampling or top-two sampling, with a floor.
@@ -177,9 +180,23 @@ pub(super) fn corrected(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
             "ci95": super::means::pair(arm.interval),
         })
     };
-    Ok(json!({
+    let weighted = answer.adaptively_weighted;
+    let named = Estimate {
+        estimate: Some(weighted.estimate),
+        standard_error: Some(weighted.standard_error),
+        interval: Some(weighted.interval),
+        assumptions: &[
+            "each batch's share of the traffic was set before the batch, from earlier batches alone",
+            "the arm's mean is the same in all batches",
+            "the weighted sum is nearly normal",
+        ],
+        ..Estimate::empty("adaptively_weighted", NO_ARMS)
+    };
+    let result = json!({
         "inverse_propensity": described(answer.inverse_propensity),
         "stratified": described(answer.stratified),
-        "adaptively_weighted": described(answer.adaptively_weighted),
-    }))
+        "adaptively_weighted": described(weighted),
+    });
+    let values = batches.iter().map(|batch| batch.n).sum();
+    Ok(completed_sample(result, &named, values))
 }

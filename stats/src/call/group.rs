@@ -3,14 +3,22 @@
 use serde_json::{Value, json};
 
 use super::inputs::Inputs;
+use super::named::{NO_ARMS, completed, resting_on};
 use super::{bare, bare_list, number};
 use crate::design::sequential::{self, SequentialPower, Target};
 use crate::error::StatsError;
+use crate::estimate::Estimate;
 use crate::sequential::group::classical::{self, OBRIEN_FLEMING, POCOCK, equal_information, symmetric};
 use crate::sequential::group::spending::Spending;
 use crate::sequential::group::walk::{Stop, exits};
 use crate::sequential::group::{Sides, bounds, check_information, estimate, futility};
 use crate::special::normal;
+
+/// What a group-sequential design rests on.
+const ASSUMPTIONS: &[&str] = &[
+    "the estimate at a look is that of all units so far, nearly normal, with independent increments",
+    "looked at as planned and no more often",
+];
 
 pub(super) fn spending(inputs: &Inputs<'_>, field: &str) -> Result<Spending, StatsError> {
     let name = inputs.text(field)?;
@@ -46,11 +54,12 @@ fn design_of(inputs: &Inputs<'_>, shape: f64) -> Result<Value, StatsError> {
         inputs.rate("alpha_two_sided")?,
         shape,
     )?;
-    Ok(json!({
+    let result = json!({
         "constant": design.constant,
         "bounds": design.bounds,
         "published_3dp": (design.constant * 1e3).round() / 1e3,
-    }))
+    });
+    Ok(resting_on(result, ASSUMPTIONS))
 }
 
 pub(super) fn obrien_fleming(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -82,7 +91,8 @@ fn spent(inputs: &Inputs<'_>, spending: Spending, alpha: f64, sides: Sides) -> R
         .zip(before)
         .map(|(now, before)| now - before)
         .collect();
-    Ok(json!({"cumulative_alpha": cumulative, "z_bounds": z, "nominal_p": nominal, "spend": spend}))
+    let result = json!({"cumulative_alpha": cumulative, "z_bounds": z, "nominal_p": nominal, "spend": spend});
+    Ok(resting_on(result, ASSUMPTIONS))
 }
 
 pub(super) fn spending_bounds(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -115,7 +125,7 @@ fn two_sided_bounds(inputs: &Inputs<'_>, spending: Spending) -> Result<Value, St
         .iter()
         .map(|bound| bound.z.unwrap_or(f64::INFINITY))
         .collect();
-    Ok(bare_list(&z))
+    Ok(resting_on(bare_list(&z), ASSUMPTIONS))
 }
 
 pub(super) fn obrien_fleming_bounds(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -150,12 +160,13 @@ pub(super) fn power(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         power: inputs.rate("power")?,
     };
     let answer = classical_power(inputs.count("K")?, shape, target)?;
-    Ok(json!({
+    let result = json!({
         "drift": answer.drift,
         "inflation_factor": answer.inflation_factor,
         "ASN_ratio_H1": answer.expected_under_effect,
         "ASN_ratio_H0": answer.expected_under_null,
-    }))
+    });
+    Ok(resting_on(result, ASSUMPTIONS))
 }
 
 pub(super) fn obrien_fleming_inflation(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -224,7 +235,8 @@ pub(super) fn futility(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
             futility::Binding::NonBinding
         },
     };
-    Ok(json!(futility::design(&inputs.finites("t")?, plan)?))
+    let design = futility::design(&inputs.finites("t")?, plan)?;
+    Ok(resting_on(json!(design), ASSUMPTIONS))
 }
 
 /// What to report when a design with boundaries on |Z| has stopped.
@@ -251,7 +263,21 @@ pub(super) fn adjusted_estimate(inputs: &Inputs<'_>) -> Result<Value, StatsError
         estimate: inputs.finite("estimate")?,
         standard_error: inputs.positive("se")?,
     };
-    Ok(json!(estimate::adjusted(trial, alpha)?))
+    let answer = estimate::adjusted(trial, alpha)?;
+    let named = Estimate {
+        estimate: Some(answer.estimate),
+        standard_error: Some(trial.standard_error),
+        interval: Some(answer.interval),
+        p_value: Some(answer.p_value_two_sided),
+        log10_p: Some(answer.p_value_two_sided.log10()).filter(|log10| log10.is_finite()),
+        assumptions: ASSUMPTIONS,
+        warnings: vec![
+            "estimate is the plain one, too far from 0 after an early stop: report median_unbiased"
+                .to_owned(),
+        ],
+        ..Estimate::empty("group_sequential_estimate", NO_ARMS)
+    };
+    Ok(completed(json!(answer), &named))
 }
 
 /// The chance that is left to exclude "no effect" in the rest of a running design.

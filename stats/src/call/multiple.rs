@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::inputs::Inputs;
-use super::{means, number, numbers};
+use super::{means, named, number, numbers};
 use crate::error::StatsError;
+use crate::estimate::{ArmUnits, Estimate};
 use crate::frequentist::contrast::Alternative;
 use crate::multiple::{adjust, dunnett, e_values, gate, intervals, storey};
 
@@ -148,7 +149,28 @@ pub fn dunnett_test(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         .iter()
         .map(|one| means::pair(one.interval))
         .collect();
-    Ok(json!({
+    let comparisons: Vec<Estimate> = answer
+        .comparisons
+        .iter()
+        .zip(&treatments)
+        .map(|(one, treatment)| Estimate {
+            estimate: Some(one.difference),
+            standard_error: Some(one.standard_error),
+            interval: Some(one.interval),
+            p_value: Some(one.p_value),
+            log10_p: Some(one.p_value.log10()).filter(|log10| log10.is_finite()),
+            assumptions: dunnett::ASSUMPTIONS,
+            ..Estimate::empty(
+                "dunnett",
+                ArmUnits {
+                    control: control.n,
+                    treatment: treatment.n,
+                },
+            )
+        })
+        .collect();
+    let result = json!({
+        "comparisons": comparisons,
         "statistic": of(|one| one.statistic),
         "p": of(|one| one.p_value),
         "diff": of(|one| one.difference),
@@ -156,5 +178,6 @@ pub fn dunnett_test(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         "df": number(answer.df),
         "critical": number(answer.critical),
         "ci95": intervals,
-    }))
+    });
+    Ok(named::resting_on(result, dunnett::ASSUMPTIONS))
 }

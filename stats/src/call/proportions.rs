@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::inputs::Inputs;
 use super::means::{pair, status};
-use super::named::{complete, completed};
+use super::named::{NO_ARMS, complete, completed, completed_sample};
 use super::{bare, bare_list, number};
 use crate::error::StatsError;
 use crate::estimate::{ArmUnits, Estimate, Interval};
@@ -166,14 +166,27 @@ fn put_relative(table: &Table, alpha: f64, result: &mut Map<String, Value>) {
 /// Every interval for one proportion.
 pub fn one_proportion_ci(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let alpha = inputs.rate_or("alpha", 0.05)?;
-    let answer = one_proportion::intervals(inputs.count("x")?, inputs.count("n")?, alpha)?;
-    Ok(json!({
+    let (x, n) = (inputs.count("x")?, inputs.count("n")?);
+    let answer = one_proportion::intervals(x, n, alpha)?;
+    let rate = x as f64 / n as f64;
+    let named = Estimate {
+        estimate: (n > 0).then_some(rate),
+        standard_error: (n > 0).then(|| (rate * (1.0 - rate) / n as f64).sqrt()),
+        interval: Some(answer.wilson),
+        assumptions: &[
+            "units are independent of each other",
+            "the interval is Wilson's: near its level on average, where clopper_pearson95 never falls below it",
+        ],
+        ..Estimate::empty("wilson", NO_ARMS)
+    };
+    let result = json!({
         "wilson95": pair(answer.wilson),
         "clopper_pearson95": pair(answer.clopper_pearson),
         "jeffreys95": pair(answer.jeffreys),
         "wald95": pair(answer.wald),
         "agresti_coull95": pair(answer.agresti_coull),
-    }))
+    });
+    Ok(completed_sample(result, &named, n))
 }
 
 /// Wilson's interval alone.
@@ -274,24 +287,22 @@ pub fn poisson_two_rates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     };
     let control = arm("count_control", "exposure_control")?;
     let treatment = arm("count_treatment", "exposure_treatment")?;
-    let answer = poisson::compare(control, treatment, inputs.rate_or("alpha", 0.05)?)?;
+    let alpha = inputs.rate_or("alpha", 0.05)?;
+    let answer = poisson::compare(control, treatment, alpha)?;
     let mut result = json!({
         "rate_control": number(answer.rate_control),
         "rate_treatment": number(answer.rate_treatment),
         "rate_ratio": answer.rate_ratio.map_or(Value::Null, number),
     });
     // Units are not known here: exposure need not be a number of users.
-    let units = ArmUnits {
-        control: 0,
-        treatment: 0,
-    };
     let named = Estimate {
         estimate: Some(answer.rate_treatment - answer.rate_control),
+        interval: Some(poisson::difference_interval(control, treatment, alpha)?),
         assumptions: &[
             "events are independent of each other: count users with an event where they are not",
             "looked at once, when the planned exposure is reached",
         ],
-        ..Estimate::empty("poisson_two_rates", units)
+        ..Estimate::empty("poisson_two_rates", NO_ARMS)
     };
     let Some(tests) = answer.tests else {
         result["status"] = json!("no_events");

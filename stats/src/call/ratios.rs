@@ -166,6 +166,22 @@ pub fn cuped_mean(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         alpha,
     )?;
     result.insert("unadjusted".to_owned(), Value::Object(unadjusted));
+    let within = cuped::adjust(&control, &treatment, cuped::Slope::Within)?;
+    let contrast = Contrast::welch(within.control, within.treatment, within.difference);
+    let units = ArmUnits {
+        control: control.n(),
+        treatment: treatment.n(),
+    };
+    let named = contrast
+        .and_then(|contrast| contrast.estimate("cuped", Question::two_sided(alpha)))
+        .unwrap_or_else(|error| Estimate::absent("cuped", units, error));
+    complete(
+        &mut result,
+        &Estimate {
+            assumptions: cuped::ASSUMPTIONS,
+            ..named
+        },
+    );
     Ok(Value::Object(result))
 }
 

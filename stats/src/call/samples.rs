@@ -11,7 +11,7 @@ use crate::frequentist::{quantile, rank};
 /// The Mann–Whitney U test. A normal p-value without continuity correction is "nan" where all values are equal.
 pub fn mann_whitney_u(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (control, treatment) = (inputs.finites("control")?, inputs.finites("treatment")?);
-    let answer = rank::mann_whitney(&control, &treatment)?;
+    let answer = rank::mann_whitney(&control, &treatment, inputs.rate_or("alpha", 0.05)?)?;
     let mut result = json!({
         "asymptotic_cc": numbers(&[answer.u, answer.p_corrected]),
         "asymptotic_nocc": numbers(&[answer.u, answer.p_normal.unwrap_or(f64::NAN)]),
@@ -29,6 +29,8 @@ pub fn mann_whitney_u(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let p_value = answer.p_exact.unwrap_or(answer.p_corrected);
     let named = Estimate {
         estimate: Some(answer.chance_greater),
+        standard_error: answer.standard_error,
+        interval: answer.interval,
         p_value: answer.z.map(|_| p_value),
         log10_p: answer.z.map(|_| p_value.log10()),
         assumptions: &[

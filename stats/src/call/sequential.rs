@@ -3,14 +3,25 @@
 use serde_json::{Value, json};
 
 use super::inputs::Inputs;
+use super::named::{NO_ARMS, completed, completed_sample};
 use super::{bare, bare_list, number, numbers};
 use crate::error::StatsError;
-use crate::estimate::Interval;
+use crate::estimate::{Estimate, Interval, PValue};
+use crate::frequentist::quantile::of_sorted;
+use crate::frequentist::sample::too_few;
+use crate::frequentist::winsorized;
 use crate::sequential::mixture::{
     BetaBinomial, Mixture, best_rho_one_sided, best_rho_two_sided, stitching_bound,
 };
 use crate::sequential::{asymptotic, bounded, msprt, proportion, quantile, sample_ratio};
 use crate::srm;
+
+/// What an interval that is valid at every look rests on.
+const NORMAL_ASSUMPTIONS: &[&str] = &[
+    "units are independent of each other",
+    "the estimate is nearly normal from the first look on that is read",
+    "looked at as often as one likes: the intervals hold at all looks together",
+];
 
 /// The longest list of made-up values in a text such as "1..1000".
 const MAX_RANGE: u32 = 100_000;
@@ -33,7 +44,18 @@ pub(super) fn asymptotic_cs(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let closed_form = asymptotic::one_sided_half_width_closed_form(standard_error, units, planned, alpha)?;
     let exact = asymptotic::one_sided_half_width(standard_error, units, planned, alpha)?;
     let q = units * rho_one_sided * rho_one_sided;
-    Ok(json!({
+    let p_value = PValue::from_ln(answer.log_p_value);
+    let named = Estimate {
+        estimate: Some(estimate),
+        standard_error: Some(standard_error),
+        interval: Some(Interval::new(answer.lower, answer.upper, 1.0 - alpha)),
+        p_value: Some(p_value.p),
+        log10_p: Some(p_value.log10),
+        ln_e_value: Some(answer.log_e),
+        assumptions: NORMAL_ASSUMPTIONS,
+        ..Estimate::empty("asymptotic_confidence_sequence", NO_ARMS)
+    };
+    let result = json!({
         "rho_two_sided": rho,
         "rho_one_sided": rho_one_sided,
         "halfwidth_two_sided": asymptotic::half_width(standard_error, units, planned, alpha)?,
@@ -45,18 +67,9 @@ pub(super) fn asymptotic_cs(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         "log_e_one_sided": asymptotic::one_sided_log_e(estimate / standard_error, q),
         "lower": answer.lower,
         "upper": answer.upper,
-        "standard_error": standard_error,
-        "interval": Interval::new(answer.lower, answer.upper, 1.0 - alpha),
-        "p_value": answer.p_value,
-        "ln_e_value": answer.log_e,
         "n": units,
-        "method": "asymptotic_confidence_sequence",
-        "assumptions": [
-            "units are independent of each other",
-            "the estimate is nearly normal from the first look on that is read",
-            "looked at as often as one likes: the intervals hold at all looks together",
-        ],
-    }))
+    });
+    Ok(completed_sample(result, &named, units as u64))
 }
 
 pub(super) fn tuning(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -72,15 +85,28 @@ pub(super) fn msprt(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         inputs.positive("tau2")?,
         inputs.rate("alpha")?,
     );
-    let look = msprt::look(inputs.finite("diff")?, variance, effect_variance, alpha)?;
+    let difference = inputs.finite("diff")?;
+    let look = msprt::look(difference, variance, effect_variance, alpha)?;
     let ratio = effect_variance / variance;
-    Ok(json!({
+    let p_value = PValue::from_ln(-look.log_e);
+    let named = Estimate {
+        estimate: Some(difference),
+        standard_error: Some(variance.sqrt()),
+        interval: Some(Interval::around(difference, look.half_width, 1.0 - alpha)),
+        p_value: Some(p_value.p),
+        log10_p: Some(p_value.log10),
+        ln_e_value: Some(look.log_e),
+        assumptions: NORMAL_ASSUMPTIONS,
+        ..Estimate::empty("msprt", NO_ARMS)
+    };
+    let result = json!({
         "log_lambda": look.log_e,
         "p_always_valid_instant": look.p_value,
         "ci_halfwidth": look.half_width,
         "statsig_zstar_two_sided": msprt::critical_value(ratio, alpha / 2.0),
         "statsig_zstar_one_sided": msprt::critical_value(ratio, alpha),
-    }))
+    });
+    Ok(completed(result, &named))
 }
 
 /// The boundary that a mixing variance growing with the variance of the estimate amounts to: the same at every look.
@@ -106,42 +132,70 @@ pub(super) fn sample_ratio(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (counts, weights) = (inputs.counts("counts")?, inputs.finites("weights")?);
     let answer = sample_ratio::evidence(&counts, &weights, inputs.positive("dirichlet_concentration")?)?;
     let chi2 = srm::check(&counts, &weights)?;
-    Ok(json!({
+    let p_value = PValue::from_ln(-answer.log_bayes_factor);
+    let named = Estimate {
+        p_value: Some(p_value.p),
+        log10_p: Some(p_value.log10),
+        ln_e_value: Some(answer.log_bayes_factor),
+        assumptions: &[
+            "each unit falls into an arm with the planned chance, independently of the others",
+            "looked at as often as one likes",
+        ],
+        ..Estimate::empty("sequential_multinomial", NO_ARMS)
+    };
+    let result = json!({
         "log_bayes_factor": answer.log_bayes_factor,
         "p_always_valid_instant": answer.p_value,
         "chi2_p": chi2.p_value,
         "chi2": chi2.chi2,
-    }))
+    });
+    let units = counts.iter().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    Ok(completed_sample(result, &named, units))
 }
 
 pub(super) fn betting(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let mut sequence = bounded::BettingSequence::new(inputs.rate("alpha")?)?;
-    let mut intervals = Vec::new();
-    for value in inputs.finites("x")? {
-        sequence.observe(value)?;
+    let (values, mut intervals) = (inputs.finites("x")?, Vec::new());
+    for value in &values {
+        sequence.observe(*value)?;
         intervals.push(sequence.interval());
     }
-    Ok(bands(&intervals))
+    bands(&values, &intervals, "betting_hedged_capital")
 }
 
 pub(super) fn empirical_bernstein(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    Ok(bands(&bounded::empirical_bernstein(
-        &inputs.finites("x")?,
-        inputs.rate("alpha")?,
-    )?))
+    let values = inputs.finites("x")?;
+    let intervals = bounded::empirical_bernstein(&values, inputs.rate("alpha")?)?;
+    bands(&values, &intervals, "empirical_bernstein")
 }
 
 pub(super) fn hoeffding(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    Ok(bands(&bounded::hoeffding(
-        &inputs.finites("x")?,
-        inputs.rate("alpha")?,
-    )?))
+    let values = inputs.finites("x")?;
+    let intervals = bounded::hoeffding(&values, inputs.rate("alpha")?)?;
+    bands(&values, &intervals, "hoeffding")
 }
 
-fn bands(intervals: &[Interval]) -> Value {
+/// The ends after each value; the shared names hold what is known after the last.
+fn bands(values: &[f64], intervals: &[Interval], method: &'static str) -> Result<Value, StatsError> {
     let lower: Vec<Option<f64>> = intervals.iter().map(|interval| interval.lower).collect();
     let upper: Vec<Option<f64>> = intervals.iter().map(|interval| interval.upper).collect();
-    json!({"lower": lower, "upper": upper})
+    let whole = winsorized::cap(values, winsorized::Caps::default())?.sample;
+    let named = Estimate {
+        estimate: (whole.n > 0).then(|| whole.mean.to_f64()),
+        standard_error: whole
+            .variance("the sample")
+            .ok()
+            .map(|variance| (variance / whole.n as f64).sqrt()),
+        interval: intervals.last().copied(),
+        assumptions: &[
+            "values lie between 0 and 1 and share one mean, whatever came before",
+            "looked at as often as one likes: the intervals hold at all values together",
+        ],
+        reason: intervals.is_empty().then(|| too_few("the sample", 0, 1)),
+        ..Estimate::empty(method, NO_ARMS)
+    };
+    let result = json!({"lower": lower, "upper": upper});
+    Ok(completed_sample(result, &named, whole.n))
 }
 
 pub(super) fn proportion(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -278,7 +332,17 @@ pub(super) fn quantile_interval(inputs: &Inputs<'_>) -> Result<Value, StatsError
     let (values, alpha) = (sorted(inputs, "values")?, inputs.rate_or("alpha", 0.05)?);
     let (q, planned) = (inputs.rate("quantile_p")?, inputs.positive("t_opt")?);
     let interval = quantile::interval(&values, q, planned, alpha)?;
-    Ok(json!({"interval": interval, "n": values.len()}))
+    let named = Estimate {
+        estimate: of_sorted(&values, q),
+        interval: Some(interval),
+        assumptions: &[
+            "values are independent of each other and of one distribution",
+            "looked at as often as one likes: the intervals hold at all values together",
+        ],
+        reason: values.is_empty().then(|| too_few("the sample", 0, 1)),
+        ..Estimate::empty("quantile_confidence_sequence", NO_ARMS)
+    };
+    Ok(completed_sample(json!({}), &named, values.len() as u64))
 }
 
 pub(super) fn quantile_p_value(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -351,11 +415,29 @@ pub(super) fn rate_ratio(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         .iter()
         .map(|state| state.log_detector.map_or(Value::Null, number))
         .collect();
-    Ok(json!({
+    let last = states.last().map(|state| PValue::from_ln(-state.max_log_e));
+    let named = Estimate {
+        p_value: last.map(|p_value| p_value.p),
+        log10_p: last.map(|p_value| p_value.log10),
+        ln_e_value: log_e.last().copied(),
+        assumptions: &[
+            "each affected user counts once",
+            "exposures of a look are those of the same time as its events",
+            "looked at as often as one likes",
+        ],
+        reason: states.is_empty().then(|| too_few("the e-process", 0, 1)),
+        ..Estimate::empty("conditional_rate_ratio", NO_ARMS)
+    };
+    let result = json!({
         "log_e": numbers(&log_e),
         "p_anytime": numbers(&p_values),
         "first_alarm_look_alpha_0_05": first_alarm(0.05),
         "first_alarm_look_alpha_0_001": first_alarm(0.001),
         "log_detector": log_detector,
-    }))
+    });
+    let events = control
+        .iter()
+        .chain(&treatment)
+        .fold(0_u64, |sum, count| sum.saturating_add(*count));
+    Ok(completed_sample(result, &named, events))
 }

@@ -92,6 +92,17 @@ fn comparisons_answer_with_the_shared_names() {
                 .to_owned(),
         ),
         (
+            "mann_whitney_u",
+            r#"{"control": [1, 2, 3, 4.5], "treatment": [2.5, 3.5, 4, 8, 9]}"#.to_owned(),
+        ),
+        (
+            "cuped_mean",
+            r#"{"control": {"n": 4, "post_sum": 10, "post_sum_squares": 30.5, "pre_sum": 10, "pre_sum_squares": 30,
+                "cross_sum": 30}, "treatment": {"n": 4, "post_sum": 14, "post_sum_squares": 54.5, "pre_sum": 10,
+                "pre_sum_squares": 30, "cross_sum": 40}}"#
+                .to_owned(),
+        ),
+        (
             "quantile_difference",
             r#"{"q": 0.5, "control": [1,2,3,4,5,6,7,8,9,10,11,12], "treatment": [2,3,4,5,6,7,8,9,10,11,12,14]}"#
                 .to_owned(),
@@ -103,13 +114,108 @@ fn comparisons_answer_with_the_shared_names() {
         for name in ["estimate", "standard_error", "p_value", "log10_p"] {
             assert!(result[name].is_f64(), "{method} {name}: {answer}");
         }
-        for name in ["units", "assumptions", "warnings", "method", "reason"] {
-            assert!(result.get(name).is_some(), "{method} {name}: {answer}");
-        }
+        assert!(result["interval"].is_object(), "{method}: {answer}");
+        assert!(result.get("units").is_some(), "{method}: {answer}");
     }
     let absent = ask(
         r#"{"method": "welch_t_from_sums", "inputs": {"control": {"n": 9, "mean": 1, "var": 0},
         "treatment": {"n": 9, "mean": 1, "var": 0}}}"#,
     );
     assert_eq!(absent["result"]["reason"]["code"], "zero_variance");
+}
+
+#[test]
+fn posteriors_answer_with_the_shared_names() {
+    // What must never change: a Bayesian comparison has estimate, spread and interval like any other, its chances and
+    // losses under one name, and no p-value.
+    let rates =
+        r#"{"x_control": 20, "n_control": 200, "x_treatment": 35, "n_treatment": 210, "prior": [1, 1]}"#;
+    let counts = r#"{"count_control": 20, "exposure_control": 100, "count_treatment": 35, "exposure_treatment": 100,
+        "prior_shape": 0.5, "prior_rate": 0.001}"#;
+    let effect = r#"{"effect": 0.2, "se": 0.1}"#;
+    let arms = r#"{"family": "normal", "arms": [{"mean": 1, "se": 0.1}, {"mean": 1.2, "se": 0.1}]}"#;
+    for (method, inputs) in [
+        ("beta_binomial", rates),
+        ("gamma_poisson", counts),
+        ("normal_normal_effect", effect),
+        ("bayes_arms", arms),
+    ] {
+        let answer = ask(&format!(r#"{{"method": "{method}", "inputs": {inputs}}}"#));
+        let result = match method {
+            "bayes_arms" => &answer["result"]["arms"][1]["against_first"],
+            _ => &answer["result"],
+        };
+        for name in ["estimate", "standard_error"] {
+            assert!(result[name].is_f64(), "{method} {name}: {answer}");
+        }
+        let posterior = &result["posterior"];
+        let chances =
+            [&posterior["chance_to_win"], &posterior["chance_to_lose"]].map(|p| p.as_f64().unwrap());
+        assert!((chances[0] + chances[1] - 1.0).abs() < 1e-9, "{method}: {answer}");
+        let losses =
+            [&posterior["loss_of_control"], &posterior["loss_of_treatment"]].map(|p| p.as_f64().unwrap());
+        // What is lost by staying, less what is lost by changing, is the mean of the effect.
+        let gap = losses[0] - losses[1] - result["estimate"].as_f64().unwrap();
+        assert!(gap.abs() < 1e-9, "{method}: {answer}");
+        assert!(
+            result["interval"]["lower"].is_f64() && result["p_value"].is_null(),
+            "{method}: {answer}"
+        );
+    }
+}
+
+#[test]
+fn answers_about_one_sample_count_their_values() {
+    // What must never change: what is not about two arms names its number of values n, beside the shared names.
+    for (method, inputs) in [
+        ("betting_cs_hedged", r#"{"x": [0.2, 0.4, 0.3], "alpha": 0.05}"#),
+        (
+            "predmix_empirical_bernstein_cs",
+            r#"{"x": [0.2, 0.4, 0.3], "alpha": 0.05}"#,
+        ),
+        ("predmix_hoeffding_cs", r#"{"x": [0.2, 0.4, 0.3], "alpha": 0.05}"#),
+        (
+            "quantile_confidence_sequence",
+            r#"{"values": [3, 1, 2], "quantile_p": 0.5, "t_opt": 100}"#,
+        ),
+        ("one_proportion_ci", r#"{"x": 1, "n": 3}"#),
+    ] {
+        let answer = ask(&format!(r#"{{"method": "{method}", "inputs": {inputs}}}"#));
+        let result = &answer["result"];
+        assert_eq!(result["n"], 3, "{answer}");
+        assert!(
+            result["estimate"].is_f64() && result["interval"].is_object(),
+            "{answer}"
+        );
+        assert!(!result["assumptions"].as_array().unwrap().is_empty(), "{answer}");
+    }
+    let none = ask(r#"{"method": "betting_cs_hedged", "inputs": {"x": [], "alpha": 0.05}}"#);
+    assert_eq!(none["result"]["reason"]["code"], "too_few_units");
+}
+
+#[test]
+fn every_result_says_what_it_rests_on() {
+    // What must never change: whatever the method, the result has its name, assumptions, warnings and a reason's place.
+    for (method, inputs) in [
+        ("normal", r#"{"z": 1}"#),
+        ("group_sequential_obf", r#"{"K": 3, "alpha_two_sided": 0.05}"#),
+        (
+            "dunnett_test",
+            r#"{"control": {"n": 9, "mean": 1, "var": 1}, "treatments": [{"n": 9, "mean": 2, "var": 1}]}"#,
+        ),
+    ] {
+        let answer = ask(&format!(r#"{{"method": "{method}", "inputs": {inputs}}}"#));
+        let result = &answer["result"];
+        assert!(
+            result["method"].is_string() && result["reason"].is_null(),
+            "{answer}"
+        );
+        assert!(
+            result["assumptions"].is_array() && result["warnings"].is_array(),
+            "{answer}"
+        );
+        if let Some(comparisons) = result.get("comparisons") {
+            assert!(comparisons[0]["p_value"].is_f64() && comparisons[0]["interval"].is_object());
+        }
+    }
 }

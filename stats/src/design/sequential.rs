@@ -195,8 +195,8 @@ pub fn sign_walk(relative_lift: f64, alpha: f64, power: f64) -> Result<SignWalk,
     check_rate("alpha", alpha)?;
     check_rate("power", power)?;
     let treatment_share = (1.0 + relative_lift) / (2.0 + relative_lift);
-    let (mut lead, mut steps) = (1, 0_u64);
-    loop {
+    let mut steps = 0_u64;
+    let mut at = |lead: u64| -> Result<Option<SignWalk>, StatsError> {
         let mut null = Ruin::new(lead, 0.5);
         let mut effect = Ruin::new(lead, treatment_share);
         while effect.reached < power && null.reached < alpha {
@@ -218,17 +218,29 @@ pub fn sign_walk(relative_lift: f64, alpha: f64, power: f64) -> Result<SignWalk,
             null.grow();
             effect.grow();
         }
-        if null.reached < alpha {
-            return Ok(SignWalk {
-                conversions: null.last,
-                lead,
-                type_one_error: null.reached,
-                power: effect.reached,
-            });
+        Ok((null.reached < alpha).then_some(SignWalk {
+            conversions: null.last,
+            lead,
+            type_one_error: null.reached,
+            power: effect.reached,
+        }))
+    };
+    // A larger lead is reached by chance less often: doubled until one does, then halved down to the least that does.
+    let (mut fails, mut holds) = (0, 1);
+    let mut found = loop {
+        if let Some(design) = at(holds)? {
+            break design;
         }
-        // The number of conversions needed grows with the square of the lead; small leads fail fast.
-        lead += 1;
+        (fails, holds) = (holds, 2 * holds);
+    };
+    while found.lead - fails > 1 {
+        let middle = fails + (found.lead - fails) / 2;
+        match at(middle)? {
+            Some(design) => found = design,
+            None => fails = middle,
+        }
     }
+    Ok(found)
 }
 
 /// The chance that a walk has ever been `lead` ahead, step by step.

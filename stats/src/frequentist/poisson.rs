@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::error::{StatsError, check_positive, check_rate};
 use crate::estimate::{Interval, PValue};
 use crate::special::beta::{Share, beta_isf, beta_quantile};
+use crate::special::gamma::gamma_quantile;
 use crate::special::{discrete, normal};
 use crate::srm::binomial_two_sided;
 
@@ -99,6 +100,40 @@ fn tests(control: EventCount, treatment: EventCount, share: Share, alpha: f64) -
         square_root: rate_test(square_root),
         ratio_interval: ratio_interval(control, treatment, alpha),
     }
+}
+
+/// The interval of the difference of two rates, treatment minus control, of level 1 − `alpha`.
+///
+/// Exact limits of each rate (Garwood 1936), put together by recovering variances from them (Zou and Donner, Statistics in
+/// Medicine 2008): there is one also where no event was seen.
+///
+/// # Errors
+/// When an exposure is not above 0 or alpha does not lie between 0 and 1.
+pub fn difference_interval(
+    control: EventCount,
+    treatment: EventCount,
+    alpha: f64,
+) -> Result<Interval, StatsError> {
+    check_positive("exposure_control", control.exposure)?;
+    check_positive("exposure_treatment", treatment.exposure)?;
+    check_rate("alpha", alpha)?;
+    let [(left, left_low, left_high), (right, right_low, right_high)] = [control, treatment].map(|arm| {
+        let events = arm.events as f64;
+        let low = if arm.events == 0 {
+            0.0
+        } else {
+            gamma_quantile(events, 0.5 * alpha)
+        };
+        let high = gamma_quantile(events + 1.0, 1.0 - 0.5 * alpha);
+        let [rate, low, high] = [events, low, high].map(|count| count / arm.exposure);
+        (rate, low, high)
+    });
+    let difference = right - left;
+    Ok(Interval::new(
+        difference - (right - right_low).hypot(left_high - left),
+        difference + (right_high - right).hypot(left - left_low),
+        1.0 - alpha,
+    ))
 }
 
 fn rate_test(z: f64) -> RateTest {

@@ -46,6 +46,13 @@ pub struct Dunnett {
     pub comparisons: Vec<DunnettComparison>,
 }
 
+/// What the test rests on.
+pub const ASSUMPTIONS: &[&str] = &[
+    "units are independent of each other",
+    "all arms have the same variance and nearly normal means",
+    "looked at once, when the planned number of units is reached",
+];
+
 /// Compares every treatment with the control.
 ///
 /// # Errors

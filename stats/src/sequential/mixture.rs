@@ -113,6 +113,10 @@ impl BetaBinomial {
     }
 
     fn ln_incomplete_beta(&self, a: f64, b: f64) -> f64 {
+        // Increments within their range cannot have summed up to this.
+        if a.is_nan() || b.is_nan() || a <= 0.0 || b <= 0.0 {
+            return f64::NAN;
+        }
         if self.one_sided {
             ln_beta(a, b) + ln_beta_tails(a, b, Share::of(self.h, self.g)).lower
         } else {

@@ -1,6 +1,7 @@
 //! An analysis as text for a person: the arms, the check of their shares, and every comparison with its interval drawn.
 
 use domain::VariantKey;
+use domain::experiment::AnalysisMethod;
 use domain::metric::MetricKind;
 use stats::analyze::{Analysis, ArmResult, Comparison, Decision, MetricAnalysis, SampleRatioVerdict};
 use stats::estimate::{Estimate, Interval};
@@ -57,11 +58,46 @@ fn head(analysis: &Analysis) -> String {
         analysis.crossover_users
     ));
     text.push_str(&format!("shares of traffic: {}\n", shares(analysis)));
+    text.push_str(&method(analysis));
     for warning in &analysis.warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
     text.push('\n');
     text
+}
+
+/// What decisions rest on, where that is not the interval at every look.
+fn method(analysis: &Analysis) -> String {
+    let next = match (analysis.next_look, analysis.looks.len()) {
+        (Some(next), taken) => format!("{taken} taken, the next at {next} users"),
+        (None, taken) => format!("{taken} taken, none left"),
+    };
+    match analysis.method {
+        AnalysisMethod::Sequential => String::new(),
+        AnalysisMethod::FixedHorizon => format!("decides at one look, the planned end: {next}\n"),
+        AnalysisMethod::GroupSequential => format!("decides at planned looks: {next}\n"),
+        AnalysisMethod::Bayesian => {
+            "decides by the posterior with flat priors, which holds no error rate\n".to_owned()
+        }
+    }
+}
+
+/// The p-value that the decision rests on, by itself and adjusted; a posterior has none.
+fn deciding_p(analysis: &Analysis, comparison: &Comparison) -> [Option<f64>; 2] {
+    match analysis.method {
+        AnalysisMethod::Sequential => [
+            comparison.absolute.anytime.estimate.p_value,
+            comparison.anytime_adjusted_p_value,
+        ],
+        AnalysisMethod::FixedHorizon | AnalysisMethod::GroupSequential => {
+            let planned = comparison.planned.as_ref();
+            [
+                planned.and_then(|planned| planned.p_value),
+                planned.and_then(|planned| planned.adjusted_p_value),
+            ]
+        }
+        AnalysisMethod::Bayesian => [None, None],
+    }
 }
 
 fn shares(analysis: &Analysis) -> String {
@@ -99,6 +135,7 @@ fn rows(analysis: &Analysis, compared: &[(&MetricAnalysis, &Comparison)]) -> Vec
         let mean =
             |variant: &VariantKey| mean_text(metric, metric.arms.iter().find(|arm| arm.variant == *variant));
         let lift = &comparison.relative;
+        let [p_value, adjusted] = deciding_p(analysis, comparison);
         rows.push(vec![
             metric.metric.to_string(),
             comparison.variant.to_string(),
@@ -110,8 +147,8 @@ fn rows(analysis: &Analysis, compared: &[(&MetricAnalysis, &Comparison)]) -> Vec
                 .map_or_else(|| NOTHING.to_owned(), percent),
             interval_text(lift.anytime.estimate.interval),
             interval_text(lift.fixed.interval),
-            p_text(comparison.absolute.anytime.estimate.p_value),
-            p_text(comparison.anytime_adjusted_p_value),
+            p_text(p_value),
+            p_text(adjusted),
             decision_text(comparison.decision).to_owned(),
         ]);
     }
@@ -245,6 +282,10 @@ mod tests {
     }
 
     fn analysis(arms: Vec<ArmSummary>) -> Analysis {
+        planned(AnalysisMethod::Sequential, arms)
+    }
+
+    fn planned(method: AnalysisMethod, arms: Vec<ArmSummary>) -> Analysis {
         let summary = ExperimentSummary {
             experiment: ExperimentKey::new("checkout").unwrap(),
             as_of: Timestamp::parse("2026-01-31T12:00:00Z").unwrap(),
@@ -252,11 +293,12 @@ mod tests {
             arms,
             crossover_users: 3,
         };
-        stats::analyze::analyze(
-            &AnalysisPlan::unplanned(VariantKey::new("control").unwrap()),
-            &summary,
-        )
-        .unwrap()
+        let plan = AnalysisPlan {
+            method,
+            looks: vec![20_000, 40_000],
+            ..AnalysisPlan::unplanned(VariantKey::new("control").unwrap())
+        };
+        stats::analyze::analyze(&plan, &summary).unwrap()
     }
 
     #[test]
@@ -308,6 +350,24 @@ mod tests {
         assert!(
             text.contains(NOTHING) && text.contains("note on purchase_conversion, treatment"),
             "{text}"
+        );
+    }
+
+    #[test]
+    fn another_method_says_what_it_decides_by() {
+        let arms = || vec![arm("control", 10_000, 1_000), arm("treatment", 10_050, 1_407)];
+        let looks = table(&planned(AnalysisMethod::GroupSequential, arms()));
+        assert!(
+            looks.contains(
+                "decides at planned looks: 1 taken, the next at 40000 users\nwarning: looks were not"
+            ),
+            "{looks}"
+        );
+        assert!(looks.contains("<0.0001     better"), "{looks}");
+        let belief = table(&planned(AnalysisMethod::Bayesian, arms()));
+        assert!(
+            belief.contains("decides by the posterior") && belief.contains("–           better"),
+            "{belief}"
         );
     }
 }

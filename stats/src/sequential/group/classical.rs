@@ -26,6 +26,9 @@ pub struct ClassicalDesign {
     pub bounds: Vec<f64>,
 }
 
+/// The most looks whose common constant is searched for, some tenths of a second of work.
+pub const MAX_EVEN_LOOKS: usize = 100;
+
 /// The design of `looks` looks that holds `alpha` over both sides; `shape` is Wang and Tsiatis' Δ.
 ///
 /// # Errors
@@ -33,10 +36,17 @@ pub struct ClassicalDesign {
 pub fn design(looks: usize, alpha: f64, shape: f64) -> Result<ClassicalDesign, StatsError> {
     check_rate("alpha_two_sided", alpha)?;
     check_finite("delta", shape)?;
-    if !(1..=MAX_LOOKS).contains(&looks) || shape.abs() > 1.0 {
+    if looks > MAX_EVEN_LOOKS {
+        return Err(StatsError::TooLarge {
+            what: "the number of looks K",
+            size: looks as u64,
+            limit: MAX_EVEN_LOOKS as u64,
+        });
+    }
+    if looks == 0 || shape.abs() > 1.0 {
         return Err(StatsError::invalid(
             "K",
-            "must be a number of looks from 1 to 1000, and delta from -1 to 1",
+            "must be at least one look, and delta from -1 to 1",
         ));
     }
     let information = equal_information(looks);
