@@ -4,6 +4,8 @@
 //! in force when the call that makes it returns and [`Access::refresh`] was awaited; one made by another process over the
 //! same store is found by [`Access::follow`] within [`POLL_INTERVAL`]. What may be done is for [`crate::permission`].
 
+mod directory;
+mod kept;
 pub mod key;
 mod password;
 mod provider;
@@ -13,6 +15,7 @@ mod tests;
 mod token;
 
 use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -28,6 +31,8 @@ pub use key::{KEY_PREFIX, KeyEnvironment, KeyKind, KeyText};
 pub use provider::OidcSettings;
 pub use token::TokenAlgorithm;
 
+use directory::{Directory, KnownKey};
+use kept::Kept;
 use provider::Provider;
 
 use crate::change::Actor;
@@ -108,37 +113,10 @@ pub struct Access {
     settings: AccessSettings,
     provider: Option<Provider>,
     directory: ArcSwap<Directory>,
+    kept: Option<PathBuf>,
     // One refresh at a time: two at once could put the older one last.
     refreshing: Mutex<()>,
     hashing: Semaphore,
-}
-
-/// What is known of keys and accounts, as of one version of the store.
-#[derive(Default)]
-struct Directory {
-    version: i64,
-    is_read: bool,
-    needs_login: bool,
-    keys: HashMap<Box<str>, KnownKey>,
-    accounts: HashMap<AccountName, Account>,
-}
-
-impl Directory {
-    /// Before anything was read: a version that no store has, and a login that nobody can make.
-    fn unread() -> Self {
-        Self {
-            version: -1,
-            needs_login: true,
-            ..Self::default()
-        }
-    }
-}
-
-struct KnownKey {
-    digest: [u8; 32],
-    principal: Principal,
-    expires_at: Option<Timestamp>,
-    last_used: Arc<AtomicI64>,
 }
 
 /// Somebody who has just logged in.
@@ -170,6 +148,7 @@ impl Access {
             provider: provider.transpose()?,
             settings,
             directory: ArcSwap::from_pointee(Directory::unread()),
+            kept: None,
             refreshing: Mutex::new(()),
             hashing: Semaphore::new(HASHES_AT_ONCE),
         };
@@ -177,6 +156,38 @@ impl Access {
             tracing::error!(error = %error, "who may come in cannot be read; nobody does until it can");
         }
         Ok(access)
+    }
+
+    /// Keeps the keys in a file from now on; while the store cannot be read, those that were kept there come in.
+    #[must_use]
+    pub fn keeping(mut self, path: &Path) -> Self {
+        self.kept = Some(path.to_owned());
+        if self.is_read() {
+            self.keep();
+            return self;
+        }
+        match Kept::read(path) {
+            Ok(Some(kept)) => {
+                tracing::warn!(
+                    keys = kept.keys.len(),
+                    "the keys that were kept come in until the store answers"
+                );
+                self.directory.store(Arc::new(Directory::of_kept(kept)));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, path = %path.display(), "the keys that were kept cannot be read")
+            }
+        }
+        self
+    }
+
+    /// Writes the keys to the file. Serving goes on without it: it is for a start without the store.
+    fn keep(&self) {
+        let Some(path) = &self.kept else { return };
+        if let Err(error) = self.directory.load().to_kept().write(path) {
+            tracing::error!(%error, path = %path.display(), "the keys cannot be kept for a start without the store");
+        }
     }
 
     /// Whether it has been read who may come in. Until then nobody is known, and in [`AccessMode::Auto`] whoever reaches
@@ -273,6 +284,7 @@ impl Access {
                 .map(|account| (account.name.clone(), account))
                 .collect(),
         }));
+        self.keep();
         Ok(())
     }
 

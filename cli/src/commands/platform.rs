@@ -119,7 +119,8 @@ impl Platform {
         let ruleset = Arc::new(RulesetHandle::kept_in(&kept, Arc::clone(&clock)));
         let store = open_store(&settings.data.join(STORE_FILE), &ruleset).await?;
         let access = Access::open(store.clone(), clock, settings.auth.clone()).await;
-        let access = Arc::new(access.context("cannot read who may come in")?);
+        let access = access.context("cannot read who may come in")?;
+        let access = Arc::new(access.keeping(&settings.data.join("access.kept")));
         let (views, view) = watch::channel(Arc::new(no_results()));
         store.use_summaries(summaries(view.clone()));
         ruleset.refresh_logged(&store).await;

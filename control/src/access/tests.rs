@@ -80,6 +80,49 @@ fn new_key(kind: KeyKind) -> NewKey {
 }
 
 #[tokio::test]
+async fn a_start_without_the_store_knows_the_keys_that_were_kept() {
+    // What must never change: a key evaluates although the store is gone, and only what the key always might do.
+    let desk = Desk::open().await;
+    let kept = desk.folder.path().join("access.kept");
+    let clock = || -> Arc<dyn Clock> { desk.clock.clone() };
+    let settings = AccessSettings::default();
+    let keeping = Access::open(desk.store.clone(), clock(), settings.clone())
+        .await
+        .unwrap()
+        .keeping(&kept);
+    let (live, revoked) = (desk.key(KeyKind::Client).await, desk.key(KeyKind::Server).await);
+    desk.store
+        .revoke_key(&revoked.key.selector, &desk.change())
+        .await
+        .unwrap();
+    keeping.refresh().await.unwrap();
+    assert!(
+        !std::fs::read_to_string(&kept)
+            .unwrap()
+            .contains(live.text.reveal()),
+        "a key is kept as it is"
+    );
+
+    let gone = || Store::open_when_used(&desk.folder.path().join("nowhere/control.db"));
+    let access = Access::open(gone(), clock(), settings.clone()).await.unwrap();
+    assert!(access.check_key(live.text.reveal()).is_none());
+    let access = access.keeping(&kept);
+    assert_eq!(
+        access.check_key(live.text.reveal()),
+        keeping.check_key(live.text.reveal())
+    );
+    assert!(access.check_key(live.text.reveal()).is_some() && access.needs_login() && access.is_read());
+    assert!(access.check_key(revoked.text.reveal()).is_none());
+    // What is damaged lets nobody in, and the store is asked again as ever.
+    std::fs::write(&kept, "{").unwrap();
+    let access = Access::open(gone(), clock(), settings)
+        .await
+        .unwrap()
+        .keeping(&kept);
+    assert!(access.check_key(live.text.reveal()).is_none() && access.needs_login());
+}
+
+#[tokio::test]
 async fn a_key_opens_what_its_scopes_say_until_it_is_revoked() {
     // What must never change: a revoked key opens nothing, and a client key never manages.
     let desk = Desk::open().await;
