@@ -7,7 +7,10 @@ use clap::Args;
 
 /// Answer statistical requests: one JSON object a line in, one a line out.
 ///
-/// Example: echo '{"id":1,"method":"two_proportion","inputs":{"x_control":0,"n_control":9,"x_treatment":5,"n_treatment":9}}' | experimently stats
+/// A request is {"id": 1, "method": "two_proportion", "inputs": {"x_control": 0, "n_control": 9, "x_treatment": 5,
+/// "n_treatment": 9}}.
+///
+/// Example: experimently stats < requests.ndjson
 #[derive(Debug, Args)]
 pub struct Stats {}
 
