@@ -209,14 +209,17 @@ impl Engine {
             failed: None,
         };
         writer.writer.write_all(HEADER)?;
-        writer.write_all(&plan.to_le_bytes())?;
-        let buffered = io::BufWriter::with_capacity(BUFFER_BYTES, &mut writer);
-        let written = postcard::to_io(&parts, buffered).map(|mut buffered| buffered.flush());
+        let mut buffered = io::BufWriter::with_capacity(BUFFER_BYTES, &mut writer);
+        // What is this short fails, if at all, with the first part that is written.
+        let written = buffered.write_all(&plan.to_le_bytes()).and_then(|()| {
+            let written = postcard::to_io(&parts, buffered).map_err(io::Error::other);
+            written.and_then(|mut buffered| buffered.flush())
+        });
         // The form says only that writing failed; why, the writer knows.
         if let Some(error) = writer.failed {
             return Err(error);
         }
-        written.map_err(io::Error::other)??;
+        written?;
         let checksum = writer.checksum.finalize();
         writer.writer.write_all(&checksum.to_le_bytes())?;
         writer.writer.flush()
