@@ -105,10 +105,6 @@ async fn erase_from(
 }
 
 /// The rows of a file that are erased, and the file without them, where any are left; none when none are erased.
-#[expect(
-    clippy::type_complexity,
-    reason = "bytes and rows of what is left, read where it is made"
-)]
 async fn without(
     lake: &Lake,
     table: Table,
