@@ -188,7 +188,7 @@ async fn a_ruleset_that_cannot_be_kept_is_served_and_shown_in_the_health() {
 async fn a_store_that_could_not_be_opened_is_used_as_soon_as_it_can_be() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("later/store.sqlite");
-    let store = control::Store::open_when_used(&path);
+    let store = control::Store::open_when_used(&path).unwrap();
     let ruleset = query_api::RulesetHandle::kept_in(
         &folder.path().join("ruleset.kept"),
         std::sync::Arc::new(|| domain::Timestamp(0)),
