@@ -107,13 +107,6 @@ async fn open_lake(data: &Path) -> anyhow::Result<Lake> {
         .with_context(|| format!("cannot open the lake in {}", data.display()))
 }
 
-/// Opens the definitions of a data folder; a server may run on it at the same time.
-async fn open_store(data: &Path) -> anyhow::Result<control::Store> {
-    control::Store::open(&data.join("control.db"))
-        .await
-        .context("cannot open the definitions")
-}
-
 /// Reads a measurement plan from a JSON file.
 fn read_plan(path: &PathBuf) -> anyhow::Result<domain::metric::MeasurementPlan> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;

@@ -4,12 +4,12 @@ mod drawing;
 mod table;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use control::{ControlError, Store};
+use control::ControlError;
 use domain::experiment::discovered_control;
 use domain::metric::MeasurementPlan;
 use domain::results::{AnalysisPlan, ExperimentSummary};
@@ -19,6 +19,7 @@ use stats::analyze::{Analysis, analyze};
 
 pub use self::table::table;
 use crate::output::{self, Format};
+use crate::store::{self, StoreOption};
 
 /// Show the analysis of an experiment, from the lake alone.
 ///
@@ -30,6 +31,8 @@ pub struct Results {
     /// The folder of the lake.
     #[arg(long)]
     data: PathBuf,
+    #[command(flatten)]
+    store: StoreOption,
     /// Show only this metric; its p-values stay adjusted over all metrics.
     #[arg(long)]
     metric: Option<String>,
@@ -50,7 +53,7 @@ impl Results {
             let known: Vec<&str> = experiments.keys().map(ExperimentKey::as_str).collect();
             anyhow::bail!("{}", unknown(&self.experiment, &known, self.as_of));
         };
-        let plan = plan(&self.data, &lake, summary).await?;
+        let plan = self.plan(&lake, summary).await?;
         let mut analysis =
             analyze(&plan, summary).with_context(|| format!("{} cannot be analysed", self.experiment))?;
         if let Some(metric) = &self.metric {
@@ -61,6 +64,32 @@ impl Results {
             Format::Table => output::print(table(&analysis).as_bytes()),
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// What the analysis shall do: as the definitions beside the lake say, else as the lake was measured, else as for any
+    /// experiment that was only seen.
+    async fn plan(&self, lake: &Lake, summary: &ExperimentSummary) -> anyhow::Result<AnalysisPlan> {
+        if let Some(plan) = self.stored_plan(&summary.experiment).await? {
+            return Ok(plan);
+        }
+        let measured = pipeline::store::read::plan(lake).await?;
+        measured_plan(&measured, summary)
+    }
+
+    async fn stored_plan(&self, experiment: &ExperimentKey) -> anyhow::Result<Option<AnalysisPlan>> {
+        let address = self.store.named()?;
+        let address = address.unwrap_or_else(|| store::in_folder(&self.data));
+        if address.file().is_some_and(|file| !file.is_file()) {
+            return Ok(None);
+        }
+        let store = self.store.open(&self.data).await?;
+        let plan = store.analysis_plan(experiment).await;
+        store.close().await;
+        match plan {
+            Ok(plan) => Ok(Some(plan)),
+            Err(ControlError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error).context("cannot read the definitions"),
+        }
     }
 }
 
@@ -90,30 +119,6 @@ fn keep_metric(analysis: &mut Analysis, metric: &str) -> anyhow::Result<()> {
         known.join(", ")
     );
     Ok(())
-}
-
-/// What the analysis shall do: as the definitions beside the lake say, else as the lake was measured, else as for any
-/// experiment that was only seen.
-async fn plan(data: &Path, lake: &Lake, summary: &ExperimentSummary) -> anyhow::Result<AnalysisPlan> {
-    if let Some(plan) = stored_plan(&data.join("control.db"), &summary.experiment).await? {
-        return Ok(plan);
-    }
-    let measured = pipeline::store::read::plan(lake).await?;
-    measured_plan(&measured, summary)
-}
-
-async fn stored_plan(file: &Path, experiment: &ExperimentKey) -> anyhow::Result<Option<AnalysisPlan>> {
-    if !file.is_file() {
-        return Ok(None);
-    }
-    let store = Store::open(file).await.context("cannot open the definitions")?;
-    let plan = store.analysis_plan(experiment).await;
-    store.close().await;
-    match plan {
-        Ok(plan) => Ok(Some(plan)),
-        Err(ControlError::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error).context("cannot read the definitions"),
-    }
 }
 
 fn measured_plan(measured: &MeasurementPlan, summary: &ExperimentSummary) -> anyhow::Result<AnalysisPlan> {
