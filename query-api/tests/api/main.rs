@@ -12,6 +12,7 @@ mod life_cycle;
 mod ofrep;
 mod openfeature;
 mod operation;
+mod postgres;
 mod results;
 mod safety;
 mod server;

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use crate::support::{Answer, Server, problem};
 
-fn flag() -> Value {
+pub fn flag() -> Value {
     json!({"key": "f", "type": "boolean", "enabled": true, "off_variation": "off",
         "variations": [{"key": "on", "value": true}, {"key": "off", "value": false}],
         "rules": [{"id": "pro", "condition": {"attribute": "plan", "operator": "equals", "value": "pro"},
@@ -23,7 +23,7 @@ async fn kept() -> (TempDir, u64) {
     (folder, version)
 }
 
-async fn native(server: &Server) -> Answer {
+pub async fn native(server: &Server) -> Answer {
     let user = json!({"user_id": "u", "context": {"plan": "pro"}});
     server.post("/api/v1/feature-flags/f/evaluate", &user).await
 }

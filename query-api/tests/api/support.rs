@@ -107,6 +107,16 @@ impl Server {
     async fn start_parts(limits: ServerLimits, ruleset: RulesetHandle) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(&folder.path().join("store.sqlite")).await.unwrap();
+        Self::start_all(limits, ruleset, store, folder).await
+    }
+
+    /// A server on a store that is somewhere else.
+    pub async fn start_on(store: Store) -> Self {
+        let ruleset = RulesetHandle::new(Ruleset::default());
+        Self::start_all(ServerLimits::default(), ruleset, store, TempDir::new().unwrap()).await
+    }
+
+    async fn start_all(limits: ServerLimits, ruleset: RulesetHandle, store: Store, folder: TempDir) -> Self {
         // Small, so that a test can fill it.
         let settings = LogSettings {
             segment_bytes: 1024 * 1024,
