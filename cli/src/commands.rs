@@ -1,11 +1,16 @@
 //! The commands: one file each.
 
+mod audit;
+mod backup;
 mod dead_letters;
 mod dead_letters_again;
 mod demo;
 mod export;
+mod export_user;
+mod forget;
 mod generate;
 mod import;
+mod keys;
 mod platform;
 mod power;
 mod replay;
@@ -13,6 +18,7 @@ mod results;
 mod serve;
 mod sql;
 mod statistics;
+mod users;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -57,10 +63,24 @@ enum Command {
     Power(power::Power),
     /// List what was rejected and why, and try it again after a mend.
     DeadLetters(dead_letters::DeadLetters),
+    /// Erase a user from the tables, the state and the log, and print the receipt.
+    Forget(forget::Forget),
+    /// Print everything that the tables hold of one user.
+    ExportUser(export_user::ExportUser),
     /// Write all definitions as YAML, for review in git.
     Export(export::Export),
     /// Make the definitions as a YAML file says; shows the plan first with --dry-run.
     Import(import::Import),
+    /// Write a backup of the definitions, accounts, keys and audit trail, also while a server runs.
+    Backup(backup::Backup),
+    /// Put a backup where there is no store yet.
+    Restore(backup::Restore),
+    /// Verify the audit trail, or export it.
+    Audit(audit::Audit),
+    /// Make, list, rotate and revoke API keys.
+    Keys(keys::Keys),
+    /// Make, list and disable accounts, and make one-time links for them.
+    Users(users::Users),
 }
 
 impl Program {
@@ -87,8 +107,15 @@ impl Program {
             Command::Stats(command) => command.run(),
             Command::Power(command) => command.run(),
             Command::DeadLetters(command) => command.run().await,
+            Command::Forget(command) => command.run().await,
+            Command::ExportUser(command) => command.run().await,
             Command::Export(command) => command.run().await,
             Command::Import(command) => command.run().await,
+            Command::Backup(command) => command.run().await,
+            Command::Restore(command) => command.run(),
+            Command::Audit(command) => command.run().await,
+            Command::Keys(command) => command.run().await,
+            Command::Users(command) => command.run().await,
         }
     }
 }
@@ -105,6 +132,11 @@ async fn open_lake(data: &Path) -> anyhow::Result<Lake> {
     Lake::open_existing(root)
         .await
         .with_context(|| format!("cannot open the lake in {}", data.display()))
+}
+
+/// A change that whoever sits at the machine makes by a command.
+fn local_change(reason: &str) -> control::Change {
+    control::Change::new(control::Actor::local(), (crate::clock::machine())()).because(reason)
 }
 
 /// Reads a measurement plan from a JSON file.

@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use control::{StoreAddress, WebhookSettings};
+use control::access::AccessMode;
+use control::{AccessSettings, StoreAddress, WebhookSettings};
+use query_api::RateSettings;
 use serde::Deserialize;
 
 /// Every setting with its default.
@@ -40,8 +42,14 @@ pub struct PlatformSettings {
     pub commit_interval_ms: u64,
     /// The shortest time between two writes of the derived tables, in seconds.
     pub derived_interval_seconds: u64,
+    /// How long audit records are kept, in days.
+    pub audit_days: u32,
     /// The embedded log.
     pub log: LogSection,
+    /// Who comes in.
+    pub auth: AccessSettings,
+    /// How often each caller may ask.
+    pub rates: RateSettings,
     /// Where webhooks may be sent.
     pub webhooks: WebhookSettings,
     /// The stream that is read beside HTTP.
@@ -93,9 +101,9 @@ impl PlatformSettings {
     /// Checks what the types cannot say.
     pub fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(
-            self.listen.ip().is_loopback(),
-            "{} can be reached from other machines and nobody has to log in yet; listen on 127.0.0.1 and put a proxy that asks \
-             who is there in front",
+            self.listen.ip().is_loopback() || self.auth.mode == AccessMode::Required,
+            "{} can be reached from other machines, where everybody has to log in; set mode = \"required\" under [auth] in the \
+             settings, or listen on 127.0.0.1",
             self.listen
         );
         let all = [Role::Ingest, Role::Pipeline, Role::Api]
@@ -212,8 +220,12 @@ mod tests {
                 .check()
                 .unwrap_err()
                 .to_string()
-                .contains("nobody has to log in")
+                .contains("everybody has to log in")
         );
+        settings.auth.mode = AccessMode::Required;
+        settings.check().unwrap();
+        settings.auth.mode = AccessMode::Local;
+        assert!(settings.check().is_err());
         settings.listen = "[::1]:80".parse().unwrap();
         settings.check().unwrap();
         settings.roles.pop();

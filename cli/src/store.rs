@@ -1,7 +1,7 @@
 //! Which store a command works on: the one that is named, or the file in the data folder.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
@@ -21,6 +21,16 @@ pub struct StoreOption {
     store: Option<String>,
 }
 
+/// A platform whose store a command works on.
+#[derive(Debug, Clone, Args)]
+pub struct StorePlace {
+    /// The folder of the platform.
+    #[arg(long)]
+    pub data: PathBuf,
+    #[command(flatten)]
+    store: StoreOption,
+}
+
 impl fmt::Debug for StoreOption {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("StoreOption").finish_non_exhaustive()
@@ -35,13 +45,38 @@ impl StoreOption {
         address.context("--store or EXPERIMENTLY_STORE is no address of a store")
     }
 
-    /// Opens the store that is named, or the one in a data folder; a server may run on it at the same time.
+    /// Opens the store that is named, or the one in a data folder, also while a server runs on it.
     pub async fn open(&self, data: &Path) -> anyhow::Result<Store> {
-        let address = self.named()?.unwrap_or_else(|| in_folder(data));
-        Store::connect(&address)
-            .await
-            .context("cannot open the definitions")
+        let address = self.address(data)?;
+        anyhow::ensure!(
+            address.file().is_none_or(Path::is_file),
+            "there is no store in {}; `experimently serve` makes one",
+            data.display()
+        );
+        connect(&address).await
     }
+
+    /// Opens the store that is named, or the one in a data folder, and makes it where there is none.
+    pub async fn make(&self, data: &Path) -> anyhow::Result<Store> {
+        connect(&self.address(data)?).await
+    }
+
+    /// The store that is named, or the one in a data folder.
+    pub fn address(&self, data: &Path) -> anyhow::Result<StoreAddress> {
+        Ok(self.named()?.unwrap_or_else(|| in_folder(data)))
+    }
+}
+
+impl StorePlace {
+    /// Opens the store, also while a server runs on it.
+    pub async fn open(&self) -> anyhow::Result<Store> {
+        self.store.open(&self.data).await
+    }
+}
+
+async fn connect(address: &StoreAddress) -> anyhow::Result<Store> {
+    let opened = Store::connect(address).await;
+    opened.with_context(|| format!("cannot open the store {address}"))
 }
 
 /// The store in a data folder.

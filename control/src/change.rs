@@ -31,6 +31,25 @@ impl Actor {
         Self("local".into())
     }
 
+    /// Nobody in particular: whoever asks for what is public.
+    pub fn nobody() -> Self {
+        Self("nobody".into())
+    }
+
+    /// A person or a machine out of its text, such as `person:anna`.
+    pub fn principal(text: &str) -> Option<Self> {
+        let name = text
+            .strip_prefix("person:")
+            .or_else(|| text.strip_prefix("key:"))?;
+        let fits = !name.is_empty() && name.len() <= 256 && !name.chars().any(char::is_control);
+        fits.then(|| Self(text.into()))
+    }
+
+    /// Whether it is a person or a machine that made itself known.
+    pub fn is_principal(&self) -> bool {
+        self.0.starts_with("person:") || self.0.starts_with("key:")
+    }
+
     /// Whether a part of the platform acts by itself.
     pub fn is_system(&self) -> bool {
         self.0.starts_with("system:")

@@ -1,5 +1,7 @@
 //! What can go wrong in this crate.
 
+use std::path::PathBuf;
+
 use domain::experiment::{ExperimentStatus, InvalidExperiment};
 use domain::guardrail::InvalidGuardrail;
 use domain::metric::InvalidMetric;
@@ -7,7 +9,7 @@ use domain::rollout::{InvalidRollout, RolloutStatus};
 use domain::{ExperimentKey, FlagKey, RolloutScheduleKey, SegmentKey, VariantKey};
 
 use crate::life_cycle::FailedCheck;
-use crate::store::ObjectKind;
+use crate::store::{AccountName, ObjectKind};
 use crate::webhook::BlockedTarget;
 
 /// Why an operation of this crate failed. Nothing was written.
@@ -210,6 +212,47 @@ pub enum ControlError {
     /// A webhook secret is not of the form `whsec_…` with 24 to 64 bytes in base64.
     #[error("a webhook secret is whsec_ and 24 to 64 bytes in base64")]
     InvalidSecret,
+    /// A key cannot be made or rotated as asked.
+    #[error("the key is refused: {problem}")]
+    InvalidKey {
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// A password is too short or too long.
+    #[error("a password has {min} to {max} characters")]
+    InvalidPassword {
+        /// The fewest characters.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// Nobody who can log in would be left to manage.
+    #[error("{name} is the last administrator; make another one first")]
+    LastAdmin {
+        /// The account.
+        name: AccountName,
+    },
+    /// A one-time link does not exist, has ended, or was used.
+    #[error("the link was used or has ended; ask for another")]
+    InvalidLink,
+    /// The first administrator has to say under which name.
+    #[error("the first administrator needs a name")]
+    NameMissing,
+    /// An object is to be shared with too many.
+    #[error("an object is shared with at most {max} others")]
+    TooManyEditors {
+        /// The most.
+        max: usize,
+    },
+    /// The name or the password is wrong; which one is not told.
+    #[error("the name or the password is wrong")]
+    WrongCredentials,
+    /// Too many logins under a name failed.
+    #[error("too many attempts failed; try again later")]
+    LockedOut {
+        /// When the next attempt is heard, in seconds.
+        retry_after_seconds: u32,
+    },
     /// The store was written by a newer version of the program.
     #[error(
         "the store {store} has schema {found}, written by a newer version of experimently; this version knows schemas up to {known}; install the newer version or restore a backup"
@@ -238,6 +281,9 @@ pub enum ControlError {
         /// Why not.
         source: sqlx::Error,
     },
+    /// A store in PostgreSQL was to be backed up as a file.
+    #[error("a store in PostgreSQL is backed up by pg_dump and restored by pg_restore, not by experimently")]
+    BackupOfPostgres,
     /// A text that the database cannot keep.
     #[error("a text has the character U+0000, which the store cannot keep, or is too long to be found by")]
     UnstorableText,
@@ -251,6 +297,31 @@ pub enum ControlError {
         /// Why not.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The hash of an audit record is none.
+    #[error("audit record {seq} has no hash")]
+    BrokenChain {
+        /// The record.
+        seq: i64,
+    },
+    /// A file of the audit trail's checkpoints cannot be used.
+    #[error("{} cannot be used", path.display())]
+    CheckpointFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file or folder of a backup cannot be used.
+    #[error("{} cannot be used for a backup", path.display())]
+    BackupFile {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The process ends while the work goes on.
+    #[error("the work was interrupted by the end of the process")]
+    Interrupted,
     /// The HTTP client for webhooks cannot be made.
     #[error("the client for webhooks cannot be made")]
     HttpClient {
@@ -262,6 +333,6 @@ pub enum ControlError {
 impl ControlError {
     /// Whether the store itself is away or overloaded, so that the same call may work later.
     pub fn is_unavailable(&self) -> bool {
-        matches!(self, Self::Database { .. })
+        matches!(self, Self::Database { .. } | Self::Interrupted)
     }
 }

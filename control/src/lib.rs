@@ -9,6 +9,8 @@
 //! clocks and settings (`cli`).
 #![forbid(unsafe_code)]
 
+pub mod access;
+pub mod audit;
 mod bandit;
 pub mod change;
 pub mod clock;
@@ -16,6 +18,7 @@ pub mod difference;
 pub mod error;
 pub mod life_cycle;
 pub mod metrics;
+pub mod permission;
 pub mod rollouts;
 pub mod safety;
 pub mod scheduler;
@@ -24,17 +27,19 @@ pub mod store;
 mod test_support;
 pub mod webhook;
 
+pub use access::{Access, AccessSettings};
 pub use change::{Actor, Change};
 pub use clock::Clock;
 pub use error::ControlError;
 pub use life_cycle::{FailedCheck, NewDecision};
+pub use permission::{Denied, Principal, Resource, Role, Scope, authorize};
 pub use rollouts::RolloutAction;
 pub use safety::{Evidence, Replay, ReplayedLook, Safety};
 pub use scheduler::Scheduler;
 pub use store::{
-    AuditFilter, AuditRecord, Definition, Delivery, DeliveryState, Discovered, Document, Endpoint,
-    EndpointId, Guardrail, GuardrailId, IdListChange, IdListSummary, InvalidStoreAddress, ListFilter,
-    NewEndpoint, ObjectKind, Page, PageRequest, Phase, PostgresAddress, RollbackId, RollbackRecord, Store,
-    StoreAddress, Summaries,
+    Account, AccountName, ApiKey, AuditFilter, AuditRecord, Definition, Delivery, DeliveryState, Discovered,
+    Document, Endpoint, EndpointId, Guardrail, GuardrailId, IdListChange, IdListSummary, InvalidStoreAddress,
+    ListFilter, NewEndpoint, ObjectKind, Page, PageRequest, Phase, PostgresAddress, RollbackId,
+    RollbackRecord, Store, StoreAddress, Summaries,
 };
 pub use webhook::{WebhookSecret, WebhookSettings, WebhookWorker};

@@ -4,9 +4,12 @@
 //! an update applies only to the version that the writer names; a reader never waits for a writer. Documents are kept
 //! as JSON, so that a definition may gain fields without a migration.
 
+mod accounts;
 mod address;
 mod audit;
+mod backup;
 mod bundle;
+mod chain;
 mod connection;
 mod database;
 mod definitions;
@@ -14,8 +17,11 @@ mod dialect;
 mod discovery;
 mod experiments;
 mod guardrails;
+mod keys;
+mod logins;
 mod notice;
 mod outbox;
+mod owners;
 mod plan;
 mod rollbacks;
 mod rollout_schedules;
@@ -38,16 +44,21 @@ use serde::{Deserialize, Serialize};
 use sqlx::AnyPool;
 use tokio::sync::{Notify, watch};
 
+pub use accounts::{Account, AccountName, InvalidName};
 pub use address::{InvalidStoreAddress, PostgresAddress, StoreAddress};
 pub use audit::{AuditFilter, AuditRecord};
+pub use backup::{BackupManifest, restore};
 pub use bundle::{Bundle, ImportPlan, ImportSettings, PlannedAction, PlannedStep};
+pub use chain::{ChainLink, ChainedRecord};
 pub use definitions::{Definition, ListFilter};
 pub use discovery::Discovered;
 pub use experiments::{Phase, PhaseSetting, planned_shares};
 pub(crate) use guardrails::Look;
 pub use guardrails::{Guardrail, GuardrailId};
+pub use keys::{ApiKey, FreshKey, NewKey};
 pub use notice::NOTICE_POLL;
 pub use outbox::{Delivery, DeliveryState};
+pub use owners::{EDITORS_MAX, Ownership};
 #[cfg(test)]
 pub(crate) use rollbacks::made_safe;
 pub(crate) use rollbacks::{Cause, Crossed};
@@ -60,6 +71,7 @@ pub use webhooks::{Endpoint, EndpointId, NewEndpoint};
 
 pub(crate) use audit::Entry;
 pub(crate) use database::{Readers, Write};
+pub(crate) use logins::SessionFacts;
 pub(crate) use outbox::{AttemptResult, DueDelivery};
 
 use crate::error::ControlError;
@@ -107,6 +119,10 @@ pub enum ObjectKind {
     Message,
     /// An audit record.
     AuditRecord,
+    /// A local account.
+    Account,
+    /// An API key.
+    ApiKey,
 }
 
 impl ObjectKind {
@@ -130,6 +146,8 @@ impl ObjectKind {
             Self::WebhookEndpoint => "webhook_endpoint",
             Self::Message => "message",
             Self::AuditRecord => "audit_record",
+            Self::Account => "account",
+            Self::ApiKey => "api_key",
         }
     }
 }
@@ -232,6 +250,9 @@ impl Store {
     pub async fn connect(address: &StoreAddress) -> Result<Self, ControlError> {
         connection::prepare(address).await?;
         let store = Self::connect_when_used(address)?;
+        let mut write = store.begin().await?;
+        chain::chain_older(&mut write).await?;
+        store.commit_quietly(write).await?;
         let newest = notice::newest_record(store.readers()).await?;
         store
             .shared

@@ -1,6 +1,7 @@
 //! What the tests of this crate share: a store of their own on either database, a clock that is turned by hand,
 //! definitions.
 
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -68,13 +69,18 @@ pub(crate) async fn run_on(backend: Backend, scenario: impl Future<Output = ()>)
 
 /// Where a store of a test's own is.
 pub(crate) struct Place {
-    _folder: TempDir,
+    folder: TempDir,
     address: StoreAddress,
 }
 
 impl Place {
     pub(crate) fn address(&self) -> &StoreAddress {
         &self.address
+    }
+
+    /// A folder for whatever else the test has.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The store with connections of its own, as another process would have.
@@ -93,10 +99,7 @@ pub(crate) async fn place() -> Place {
             fresh_schema(&server.url()).await
         }
     };
-    Place {
-        _folder: folder,
-        address,
-    }
+    Place { folder, address }
 }
 
 /// A schema of its own in the database at `url`: it is made faster than a database.

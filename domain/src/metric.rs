@@ -193,6 +193,24 @@ impl MeasurementPlan {
         }
     }
 
+    /// Whether a metric is measured in an experiment. With discovery, any that is not declared may be.
+    pub fn measures(&self, experiment: &str, metric: &str) -> bool {
+        let planned = self
+            .experiments
+            .iter()
+            .find(|planned| planned.key.as_str() == experiment);
+        let declared = || {
+            self.metrics
+                .iter()
+                .any(|declared| declared.key.as_str() == metric)
+        };
+        match planned.map(|planned| &planned.metrics) {
+            Some(Some(chosen)) => chosen.iter().any(|chosen| chosen.as_str() == metric),
+            Some(None) => self.discovery || declared(),
+            None => self.discovery,
+        }
+    }
+
     /// Checks all definitions against each other.
     ///
     /// # Errors
@@ -231,6 +249,9 @@ mod tests {
         });
         let mut plan: MeasurementPlan = serde_json::from_value(plan).unwrap();
         assert_eq!(plan.check(), Ok(()));
+        assert!(plan.measures("checkout", "revenue") && !plan.measures("checkout", "orders"));
+        assert!(!plan.measures("search", "revenue"));
+        assert!(MeasurementPlan::discover().measures("search", "revenue"));
         plan.experiments[0].metrics = Some(vec![MetricKey::new("orders").unwrap()]);
         assert!(matches!(plan.check(), Err(InvalidMetric::Unknown { .. })));
         plan.experiments.clear();

@@ -280,6 +280,16 @@ impl EmbeddedLog {
         answered.await.unwrap_or(Err(IngestError::LogStopped))
     }
 
+    /// Writes to another segment from now on, so that the one before can be deleted as soon as it is released.
+    ///
+    /// # Errors
+    /// When the new segment cannot be made.
+    pub async fn start_segment(&self) -> Result<(), IngestError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Request::StartSegment { answer }).await?;
+        answered.await.unwrap_or(Err(IngestError::LogStopped))
+    }
+
     /// The offset of the oldest byte that is still on disk.
     pub fn first_offset(&self) -> u64 {
         self.inner.shared.first_offset()

@@ -8,6 +8,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::ser::SerializeStruct;
+
+use crate::streamed::Streamed;
+
 /// The length of a bucket of event time in microseconds: ten minutes. A run is at most this much event time.
 pub const BUCKET_MICROS: i64 = 600 * 1_000_000;
 /// How many keys are looked up together: enough loads in flight to hide memory latency, few enough to stay in registers.
@@ -56,10 +60,8 @@ pub trait RunLookup: Send {
 #[derive(Debug)]
 pub struct SeenIds {
     keys: Vec<u128>,
-    buckets: Vec<i64>,
+    buckets: Vec<i32>,
     held: usize,
-    /// The memory of the table before, for the next one: fresh memory of this size costs more than filling it.
-    spare: (Vec<u128>, Vec<i64>),
     /// No key in memory is of a bucket below this one.
     oldest: i64,
     /// Everything in a bucket below this one is in runs, except what came late and waits for the next eviction.
@@ -73,7 +75,6 @@ impl Default for SeenIds {
             keys: vec![FREE; INITIAL_SLOTS],
             buckets: vec![0; INITIAL_SLOTS],
             held: 0,
-            spare: Default::default(),
             oldest: i64::MAX,
             evicted_below: i64::MIN,
             runs: BTreeMap::new(),
@@ -81,12 +82,9 @@ impl Default for SeenIds {
     }
 }
 
-/// A list of `slots` times the same, in the memory of another.
-fn renewed<T: Copy>(spare: &mut Vec<T>, slots: usize, value: T) -> Vec<T> {
-    let mut list = std::mem::take(spare);
-    list.clear();
-    list.resize(slots, value);
-    list
+/// A bucket in the half of the memory: any year that can be written has a bucket far inside of 32 bits.
+fn narrow(bucket: i64) -> i32 {
+    i32::try_from(bucket).unwrap_or(if bucket < 0 { i32::MIN } else { i32::MAX })
 }
 
 fn stored(key: u128) -> u128 {
@@ -154,7 +152,7 @@ impl SeenIds {
             return Ok(false);
         }
         self.keys[slot] = key;
-        self.buckets[slot] = bucket;
+        self.buckets[slot] = narrow(bucket);
         self.oldest = self.oldest.min(bucket);
         self.held += 1;
         Ok(true)
@@ -186,34 +184,65 @@ impl SeenIds {
             slots *= 2;
         }
         if slots != self.keys.len() {
-            self.rebuild(slots, i64::MIN);
+            self.grow(slots);
         }
     }
 
-    /// Moves all keys of buckets from `keep_from` on into a table of `slots`, and gives back the others.
-    fn rebuild(&mut self, slots: usize, keep_from: i64) -> Vec<(i64, u128)> {
-        let mut keys = std::mem::replace(&mut self.keys, renewed(&mut self.spare.0, slots, FREE));
-        let mut buckets = std::mem::replace(&mut self.buckets, renewed(&mut self.spare.1, slots, 0));
-        let mask = slots - 1;
+    /// Moves all keys into a table of `slots`.
+    fn grow(&mut self, slots: usize) {
+        let keys = std::mem::replace(&mut self.keys, vec![FREE; slots]);
+        let buckets = std::mem::replace(&mut self.buckets, vec![0; slots]);
+        for (key, bucket) in keys.into_iter().zip(buckets).filter(|(key, _)| *key != FREE) {
+            self.place(key, bucket);
+        }
+    }
+
+    /// Puts a key that is not there into the first free slot from its home on.
+    fn place(&mut self, key: u128, bucket: i32) {
+        let mask = self.keys.len() - 1;
+        let mut slot = home(key, mask);
+        while self.keys[slot] != FREE {
+            slot = (slot + 1) & mask;
+        }
+        self.keys[slot] = key;
+        self.buckets[slot] = bucket;
+    }
+
+    /// Takes out all keys of buckets below `keep_from`, where they are: a second table would double the memory.
+    fn take_before(&mut self, keep_from: i64) -> Vec<(i64, u128)> {
+        let keep_from = narrow(keep_from);
+        let mask = self.keys.len() - 1;
         let mut leaving = Vec::new();
-        let held = keys.drain(..).zip(buckets.drain(..));
-        for (key, bucket) in held.filter(|(key, _)| *key != FREE) {
-            if bucket < keep_from {
-                leaving.push((bucket, key));
-                continue;
+        // From behind a free slot on, no key that is moved forward comes from a slot that was looked at already.
+        let start = self.keys.iter().position(|key| *key == FREE).unwrap_or(0);
+        for slot in (start + 1..=start + self.keys.len()).map(|slot| slot & mask) {
+            while self.keys[slot] != FREE && self.buckets[slot] < keep_from {
+                leaving.push((i64::from(self.buckets[slot]), self.keys[slot]));
+                self.vacate(slot);
             }
-            let mut slot = home(key, mask);
-            while self.keys[slot] != FREE {
-                slot = (slot + 1) & mask;
-            }
-            self.keys[slot] = key;
-            self.buckets[slot] = bucket;
         }
         self.held -= leaving.len();
-        if keys.capacity() == slots {
-            self.spare = (keys, buckets);
-        }
         leaving
+    }
+
+    /// Frees a slot and closes the gap: a key behind it that is not at home moves up, as far as its home.
+    fn vacate(&mut self, slot: usize) {
+        let mask = self.keys.len() - 1;
+        let (mut gap, mut next) = (slot, slot);
+        loop {
+            next = (next + 1) & mask;
+            let key = self.keys[next];
+            if key == FREE {
+                break;
+            }
+            let from_home = next.wrapping_sub(home(key, mask)) & mask;
+            if from_home >= next.wrapping_sub(gap) & mask {
+                self.keys[gap] = key;
+                self.buckets[gap] = self.buckets[next];
+                gap = next;
+            }
+        }
+        self.keys[gap] = FREE;
     }
 
     /// Takes the keys of buckets that lie wholly before `horizon_micros` out of memory, as runs to be written under
@@ -227,7 +256,7 @@ impl SeenIds {
         if self.oldest >= keep_from {
             return Vec::new();
         }
-        let mut leaving = self.rebuild(self.keys.len(), keep_from);
+        let mut leaving = self.take_before(keep_from);
         self.oldest = keep_from;
         leaving.sort_unstable();
         let mut runs: Vec<Run> = Vec::new();
@@ -246,18 +275,9 @@ impl SeenIds {
         runs
     }
 
-    /// The parts that a snapshot keeps: keys in memory with their buckets, the eviction boundary, and the runs.
-    pub fn parts(&self) -> SeenParts {
-        let held = self
-            .keys
-            .iter()
-            .zip(&self.buckets)
-            .filter(|(key, _)| **key != FREE);
-        SeenParts {
-            held: held.map(|(key, bucket)| (*key, *bucket)).collect(),
-            evicted_below: self.evicted_below,
-            runs: self.runs.clone(),
-        }
+    /// What a snapshot keeps: keys in memory with their buckets, the eviction boundary, and the runs.
+    pub fn parts(&self) -> KeptIds<'_> {
+        KeptIds(self)
     }
 
     /// The set that had these parts.
@@ -270,25 +290,38 @@ impl SeenIds {
             keys: vec![FREE; slots],
             buckets: vec![0; slots],
             held: parts.held.len(),
-            spare: Default::default(),
             oldest: oldest.unwrap_or(i64::MAX),
             evicted_below: parts.evicted_below,
             runs: parts.runs,
         };
         for (key, bucket) in parts.held {
-            let mut slot = home(key, slots - 1);
-            while seen.keys[slot] != FREE {
-                slot = (slot + 1) & (slots - 1);
-            }
-            seen.keys[slot] = key;
-            seen.buckets[slot] = bucket;
+            seen.place(key, narrow(bucket));
         }
         seen
     }
 }
 
+/// What a snapshot keeps of [`SeenIds`], where it is; it reads back as [`SeenParts`].
+#[derive(Debug)]
+pub struct KeptIds<'a>(&'a SeenIds);
+
+impl serde::Serialize for KeptIds<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let seen = self.0;
+        let held = seen.keys.iter().zip(&seen.buckets);
+        let held = held
+            .filter(|(key, _)| **key != FREE)
+            .map(|(key, bucket)| (*key, i64::from(*bucket)));
+        let mut parts = serializer.serialize_struct("SeenParts", 3)?;
+        parts.serialize_field("held", &Streamed::new(seen.held, held))?;
+        parts.serialize_field("evicted_below", &seen.evicted_below)?;
+        parts.serialize_field("runs", &seen.runs)?;
+        parts.end()
+    }
+}
+
 /// What a snapshot keeps of [`SeenIds`].
-#[derive(Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Default, PartialEq, serde::Deserialize)]
 pub struct SeenParts {
     /// Keys in memory with their buckets.
     pub held: Vec<(u128, i64)>,
@@ -327,7 +360,8 @@ mod tests {
         let mut again = Vec::new();
         seen.insert_all(&ids, &mut runs, &mut again).unwrap();
         assert!(again.is_empty(), "{again:?}");
-        let mut restored = SeenIds::from_parts(seen.parts());
+        let kept = postcard::to_stdvec(&seen.parts()).unwrap();
+        let mut restored = SeenIds::from_parts(postcard::from_bytes(&kept).unwrap());
         restored.insert_all(&ids, &mut runs, &mut again).unwrap();
         assert!(again.is_empty());
     }

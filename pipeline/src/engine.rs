@@ -12,6 +12,7 @@ mod attribution;
 mod cohorts;
 mod days;
 mod output;
+mod rebuild;
 mod snapshot;
 mod touch;
 mod users;
@@ -27,10 +28,12 @@ pub use attribution::HistoryEvent;
 pub use cohorts::Watch;
 pub use days::DayCells;
 pub use output::{Derived, ExposureRow, SummaryRow, WindowRow};
+pub use rebuild::Predecessor;
+pub use snapshot::snapshot_follows;
 pub use windows::WINDOW_SECONDS;
 
 use crate::PipelineError;
-use crate::dedup::{Run, RunLookup, SeenIds};
+use crate::dedup::{BUCKET_MICROS, Run, RunLookup, SeenIds};
 use crate::measure::Measures;
 use crate::names::{Names, Users};
 use arms::Arms;
@@ -107,7 +110,30 @@ pub struct Engine {
     reconciling: bool,
     ids: Vec<(u128, i64)>,
     resolved: Vec<Resolved>,
+    limits: Limits,
 }
+
+/// How much of the recent past is held at most. Horizons bound event time; where a stream is so dense that they let in
+/// more than this, less time is held, though never less than ten minutes.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    /// Tracks that a late exposure may claim.
+    tracks: usize,
+    /// Ids in memory.
+    ids: usize,
+    /// Cells of closed windows below which sweeping them is not worth a look at all values.
+    left_behind: u64,
+    /// The recent past that is held in any case, in microseconds.
+    lateness_min_micros: i64,
+}
+
+/// Some 250 MB of tracks and twice that in window cells; some 330 MB of ids.
+const LIMITS: Limits = Limits {
+    tracks: 8_000_000,
+    ids: 8_000_000,
+    left_behind: 100_000,
+    lateness_min_micros: 600 * 1_000_000,
+};
 
 /// The numbers of the names in an event.
 #[derive(Debug, Clone, Copy)]
@@ -150,6 +176,7 @@ impl Engine {
             reconciling: false,
             ids: Vec::new(),
             resolved: Vec::new(),
+            limits: LIMITS,
         }
     }
 
@@ -195,6 +222,12 @@ impl Engine {
         let result = self.seen.insert_all(&ids, lookup, accepted);
         self.ids = ids;
         result?;
+        self.take_all(batch, accepted);
+        Ok(())
+    }
+
+    /// Takes the events of a batch in that stand at some places.
+    fn take_all(&mut self, batch: &EventBatch, accepted: &[u32]) {
         // Each step is a short loop of its own, so that the cache misses of many events overlap.
         let mut resolved = std::mem::take(&mut self.resolved);
         resolved.clear();
@@ -212,7 +245,6 @@ impl Engine {
             }
         }
         self.resolved = resolved;
-        Ok(())
     }
 
     fn candidates(&self, batch: &EventBatch, places: &[u32]) -> [u32; touch::GROUP] {
@@ -300,12 +332,25 @@ impl Engine {
         if self.watermark.0 == i64::MIN {
             return Vec::new();
         }
-        let horizon = self.watermark.plus_micros(-self.horizons.lateness_micros);
+        let recent = self.watermark.plus_micros(-self.limits.lateness_min_micros);
+        let mut horizon = self.watermark.plus_micros(-self.horizons.lateness_micros);
         self.tracks.let_go(horizon);
+        if let Some(let_go) = self.tracks.let_go_beyond(self.limits.tracks, recent) {
+            horizon = horizon.max(let_go);
+        }
         self.close_windows(horizon);
-        self.windows.sweep(&mut self.values);
-        self.seen
-            .evict(self.watermark.plus_micros(-self.horizons.dedup_micros).0, epoch)
+        self.windows.sweep(&mut self.values, self.limits.left_behind);
+        self.evict_ids(recent, epoch)
+    }
+
+    fn evict_ids(&mut self, recent: Timestamp, epoch: i64) -> Vec<Run> {
+        let mut horizon = self.watermark.plus_micros(-self.horizons.dedup_micros);
+        let mut runs = self.seen.evict(horizon.0, epoch);
+        while self.seen.held() > self.limits.ids && horizon < recent {
+            horizon = horizon.plus_micros(BUCKET_MICROS).min(recent);
+            runs.extend(self.seen.evict(horizon.0, epoch));
+        }
+        runs
     }
 }
 

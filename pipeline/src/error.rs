@@ -97,9 +97,9 @@ pub enum PipelineError {
         /// Which one.
         worker: &'static str,
     },
-    /// Dead letters could not be handed on.
-    #[error("cannot hand on the dead letters")]
-    DeadLetters(#[source] std::io::Error),
+    /// Rows could not be handed on to whoever asked for them.
+    #[error("cannot hand on the rows")]
+    HandOn(#[source] std::io::Error),
     /// A metric plan does not hold together.
     #[error("the measurement plan is not valid")]
     BadPlan(#[from] domain::metric::InvalidMetric),

@@ -108,6 +108,29 @@ pub async fn epoch_events(lake: &Lake, epoch: i64) -> Result<Vec<EventBatch>, Pi
     Ok(chunks.map(|chunk| event_batch(&batches, chunk)).collect())
 }
 
+/// Calls `each` with all accepted events of the epochs up to one, in about the order in which they were accepted.
+///
+/// # Errors
+/// When a file of the table cannot be read.
+pub async fn for_each_event(
+    lake: &Lake,
+    up_to_epoch: i64,
+    mut each: impl FnMut(EventBatch),
+) -> Result<(), PipelineError> {
+    let mut files = lake.active_files(Table::Events)?;
+    files.sort_by_key(|file| (file.epochs, file.day, file.path.clone()));
+    for file in files {
+        for batch in read_batches(Table::Events, bytes_of(lake, &file.path).await?, &Part::default())? {
+            let batches = [batch?];
+            let columns = Columns { batch: &batches[0] };
+            let rows = (0..batches[0].num_rows()).filter(|row| columns.integer("epoch", *row) <= up_to_epoch);
+            let order: Vec<(i64, u32, u32)> = rows.map(|row| (0, 0, row as u32)).collect();
+            each(event_batch(&batches, &order));
+        }
+    }
+    Ok(())
+}
+
 async fn read(lake: &Lake, path: &str) -> Result<Vec<RecordBatch>, PipelineError> {
     read_file(Table::Events, bytes_of(lake, path).await?)
 }

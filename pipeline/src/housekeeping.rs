@@ -1,16 +1,27 @@
-//! What the committer does beside committing: full snapshots, and joining small files.
+//! What the committer does beside committing: full snapshots, joining small files, deleting those that nobody names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
 
 use crate::PipelineError;
 use crate::failpoint::{self, Step};
-use crate::lake::{ActiveFile, DataFile, FileEncoder, Part, read_batches};
+use crate::lake::{ActiveFile, DataFile, FileEncoder, Lake, Part, read_batches};
 use crate::schema::Table;
+use crate::settings::Settings;
+use crate::snapshot;
 use crate::state;
+use crate::thinning::Thinning;
 use crate::worker::{RestoredSize, Worker};
 
 /// Files larger than this are left as they are: joining them would write again what readers take in one go anyway.
 const LARGE_FILE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How often files that no table names any more are looked for, beside once at the start.
+const VACUUM_INTERVAL: Duration = Duration::from_secs(3_600);
+/// How long a file that left a table stays: longer than any query that may still read it.
+const UNUSED_FILES_KEPT: Duration = Duration::from_secs(86_400);
 
 /// Runs after each commit; most of the time it only looks.
 pub(crate) fn after_commit(worker: &mut Worker, epoch: i64) -> Result<(), PipelineError> {
@@ -20,6 +31,23 @@ pub(crate) fn after_commit(worker: &mut Worker, epoch: i64) -> Result<(), Pipeli
     for table in Table::ALL {
         compact(worker, table, epoch)?;
     }
+    if worker.last_vacuum.elapsed() >= VACUUM_INTERVAL {
+        worker.last_vacuum = Instant::now();
+        worker.runtime.block_on(vacuum(&worker.lake, &worker.settings))?;
+    }
+    Ok(())
+}
+
+/// Deletes the files that no table names any more.
+pub(crate) async fn vacuum(lake: &Lake, settings: &Settings) -> Result<(), PipelineError> {
+    for table in Table::ALL {
+        let files = lake.vacuum(table, (settings.now)(), UNUSED_FILES_KEPT).await?;
+        if files > 0 {
+            ::metrics::counter!(crate::metrics::FILES_DELETED, "table" => table.name())
+                .increment(files as u64);
+            tracing::info!(table = table.name(), files, "deleted files that left the table");
+        }
+    }
     Ok(())
 }
 
@@ -28,11 +56,7 @@ pub(crate) fn after_commit(worker: &mut Worker, epoch: i64) -> Result<(), Pipeli
 /// The snapshot before it stays until then, because the manifest that is true now still names it.
 fn write_snapshot(worker: &mut Worker, epoch: i64) -> Result<(), PipelineError> {
     let root = worker.lake.root().clone();
-    let bytes = worker.engine.to_snapshot();
-    let size_bytes = bytes.len();
-    worker
-        .runtime
-        .block_on(root.put(&state::snapshot_path(epoch), bytes.into()))?;
+    let size_bytes = snapshot::write(&root, &worker.runtime, &worker.engine, &worker.plan, epoch)?;
     failpoint::at(Step::SnapshotWritten);
     ::metrics::counter!(crate::metrics::SNAPSHOTS).increment(1);
     if let Some(before) = worker.restored.base {
@@ -104,9 +128,13 @@ fn groups(files: Vec<ActiveFile>) -> Vec<Vec<ActiveFile>> {
     groups
 }
 
-fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Result<(), PipelineError> {
-    let mut encoder = FileEncoder::new(table)?;
-    let mut rows = 0;
+/// Calls `each` with the rows of some files of a table, a batch at a time.
+fn for_each_batch(
+    worker: &Worker,
+    table: Table,
+    files: &[ActiveFile],
+    mut each: impl FnMut(RecordBatch) -> Result<(), PipelineError>,
+) -> Result<(), PipelineError> {
     for file in files {
         let path = format!("lake/{}/{}", table.name(), file.path);
         let bytes = worker.runtime.block_on(worker.lake.root().get(&path))?;
@@ -115,11 +143,38 @@ fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Re
             why: "the table names it and it is missing".into(),
         };
         for batch in read_batches(table, bytes.ok_or_else(missing)?, &Part::default())? {
-            let batch = batch?;
-            rows += batch.num_rows() as u64;
-            encoder.write(&batch)?;
+            each(batch?)?;
         }
     }
+    Ok(())
+}
+
+/// Joins files into one; old summaries are thinned on the way.
+fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Result<(), PipelineError> {
+    let mut thinning = None;
+    if table == Table::Summaries {
+        let noted = thinning.insert(Thinning::new(worker.engine.watermark()));
+        for_each_batch(worker, table, files, |batch| {
+            noted.note(&batch);
+            Ok(())
+        })?;
+    }
+    let mut encoder = FileEncoder::new(table)?;
+    let (mut rows_before, mut rows) = (0, 0);
+    for_each_batch(worker, table, files, |batch| {
+        rows_before += batch.num_rows() as u64;
+        let kept = thinning
+            .as_ref()
+            .map(|thinning| thinning.keep(&batch))
+            .transpose();
+        let kept = kept.map_err(|source| PipelineError::Columns {
+            table: table.name(),
+            source,
+        })?;
+        let batch = kept.unwrap_or(batch);
+        rows += batch.num_rows() as u64;
+        encoder.write(&batch)
+    })?;
     let first = files
         .iter()
         .filter_map(|file| file.epochs)
@@ -142,15 +197,17 @@ fn join(worker: &mut Worker, table: Table, day: i32, files: &[ActiveFile]) -> Re
         .runtime
         .block_on(worker.lake.write_file(table, &joined.path, bytes))?;
     let gone: BTreeSet<String> = files.iter().map(|file| file.path.clone()).collect();
+    let data_change = rows != rows_before;
     worker
         .runtime
-        .block_on(worker.lake.swap_files(table, &gone, &[joined]))?;
+        .block_on(worker.lake.swap_files(table, &gone, &[joined], data_change))?;
     ::metrics::counter!(crate::metrics::FILES_JOINED, "table" => table.name()).increment(gone.len() as u64);
     tracing::info!(
         table = table.name(),
         day,
         files = gone.len(),
         rows,
+        thinned = rows_before - rows,
         "joined small files"
     );
     Ok(())

@@ -8,6 +8,7 @@
 
 mod files;
 mod root;
+mod vacuum;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -249,7 +250,8 @@ impl Lake {
             .map_err(table_error("read", table))
     }
 
-    /// Replaces files by others with the same rows: one commit that changes no data.
+    /// Replaces files by others, in one commit; without `data_change` the rows are the same, and readers that follow the
+    /// table pass over it.
     ///
     /// # Errors
     /// When the table cannot be written.
@@ -258,11 +260,12 @@ impl Lake {
         table: Table,
         gone: &BTreeSet<String>,
         new: &[DataFile],
+        data_change: bool,
     ) -> Result<(), PipelineError> {
-        let mut actions = self.removals(table, |file| gone.contains(&file.path), false)?;
+        let mut actions = self.removals(table, |file| gone.contains(&file.path), data_change)?;
         actions.extend(new.iter().map(|file| {
             let mut add = file.add_action();
-            add.data_change = false;
+            add.data_change = data_change;
             Action::Add(add)
         }));
         let operation = DeltaOperation::Write {

@@ -14,6 +14,8 @@ pub(crate) const WAITING: &str = "pipeline_waiting_for_reconciliation";
 pub(crate) const SNAPSHOTS: &str = "pipeline_snapshots_total";
 /// Files joined by compaction, by `table`.
 pub(crate) const FILES_JOINED: &str = "pipeline_files_joined_total";
+/// Files deleted after they had left a table, by `table`.
+pub(crate) const FILES_DELETED: &str = "pipeline_files_deleted_total";
 
 /// Describes the metrics to the recorder that is installed.
 pub fn describe() {
@@ -23,4 +25,5 @@ pub fn describe() {
     describe_gauge!(WAITING, "Days and users that wait for reconciliation.");
     describe_counter!(SNAPSHOTS, "Full snapshots written.");
     describe_counter!(FILES_JOINED, "Files joined by compaction.");
+    describe_counter!(FILES_DELETED, "Files deleted a day after they had left a table.");
 }

@@ -1,14 +1,18 @@
 //! Restoring the state of a lake: from the last full snapshot and the epochs accepted after it.
 
+use bytes::Bytes;
+
 use crate::PipelineError;
-use crate::engine::Engine;
+use crate::engine::{Engine, snapshot_follows};
 use crate::history;
 use crate::lake::{Lake, Root};
 use crate::reconcile;
 use crate::schema::Table;
 use crate::settings::Settings;
+use crate::snapshot;
 use crate::state::{self, DerivedWritten, Manifest, StoredRuns};
 use crate::worker::{RestoredSize, WorkerParts};
+use domain::Positions;
 use domain::metric::MeasurementPlan;
 use std::collections::BTreeSet;
 
@@ -33,6 +37,7 @@ pub(crate) async fn recover(
     if swept > 0 {
         tracing::info!(files = swept, "swept files of an epoch that never came true");
     }
+    crate::housekeeping::vacuum(&lake, settings).await?;
     let Some(last) = last else {
         let mut engine = Engine::new(plan, settings.horizons);
         engine.watch(&settings.watches.current());
@@ -61,6 +66,15 @@ pub(crate) async fn recover(
     })
 }
 
+/// Up to where each partition of a source is committed to the lake under a root, whose tables are created if need be.
+///
+/// # Errors
+/// When the lake cannot be read.
+pub async fn committed_positions(root: Root) -> Result<Positions, PipelineError> {
+    let last = last_manifest(&root).await?;
+    Ok(last.map(|last| last.positions).unwrap_or_default())
+}
+
 async fn finish_owed(lake: &mut Lake, last: &Manifest) -> Result<(), PipelineError> {
     for (table, owed) in &last.owed {
         if lake.epoch(*table).await? != Some(last.epoch) {
@@ -76,6 +90,41 @@ async fn finish_owed(lake: &mut Lake, last: &Manifest) -> Result<(), PipelineErr
     Ok(())
 }
 
+/// The manifest of the last epoch of the lake under a root; none when it has none.
+pub(crate) async fn last_manifest(root: &Root) -> Result<Option<Manifest>, PipelineError> {
+    let lake = Lake::open(root.clone()).await?;
+    match lake.epoch(Table::Events).await? {
+        Some(epoch) => Ok(Some(state::read_manifest(root, epoch).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Makes the state of the last epoch again from the events, for a lake whose snapshot of that epoch is there, and keeps it.
+pub(crate) async fn make_again(
+    lake: &Lake,
+    last: &Manifest,
+    settings: &Settings,
+) -> Result<(), PipelineError> {
+    let mut engine = begin_again(lake, &last.plan, last, last.epoch).await?;
+    engine.set_horizons(settings.horizons);
+    announce(&mut engine, lake)?;
+    drop(keep(engine, lake.root().clone(), last.plan.clone(), last.epoch).await?);
+    Ok(())
+}
+
+/// Has everything that the derived tables say written again.
+fn announce(engine: &mut Engine, lake: &Lake) -> Result<(), PipelineError> {
+    let days = |table| -> Result<Vec<i32>, PipelineError> {
+        let files = lake.active_files(table)?.into_iter();
+        Ok(files.filter_map(|file| file.day).collect())
+    };
+    // The days of windows too: one whose last event was erased has none left.
+    let (mut events, exposures) = (days(Table::Events)?, days(Table::FirstExposures)?);
+    events.extend(days(Table::Windows)?);
+    engine.announce_everything(events.into_iter(), exposures.into_iter());
+    Ok(())
+}
+
 async fn restore(
     lake: &Lake,
     plan: &MeasurementPlan,
@@ -83,16 +132,21 @@ async fn restore(
     last: &Manifest,
 ) -> Result<(Engine, RestoredSize), PipelineError> {
     let same_plan = last.plan == *plan;
-    let newest = newest_snapshot(lake.root(), last).await?;
-    let from = match newest {
-        Some(epoch) if same_plan => load_snapshot(lake.root(), plan, epoch)
+    let snapshots = snapshots(lake.root(), last).await?;
+    let mut from = None;
+    for epoch in snapshots.iter().rev() {
+        from = load_snapshot(lake.root(), plan, *epoch, same_plan)
             .await?
-            .map(|engine| (epoch, engine)),
-        _ => None,
-    };
-    let (base, mut engine) = match from {
-        Some((epoch, engine)) => (Some(epoch), engine),
-        None => (None, Engine::new(plan, last.horizons)),
+            .map(|engine| (Some(*epoch), engine));
+        if from.is_some() {
+            break;
+        }
+    }
+    let begins_again = from.is_none() && !snapshots.is_empty();
+    let (base, mut engine) = match (from, snapshots.last()) {
+        (Some(from), _) => from,
+        (None, Some(newest)) => (Some(*newest), begin_again(lake, plan, last, *newest).await?),
+        (None, None) => (None, Engine::new(plan, last.horizons)),
     };
     engine.watch(&settings.watches.current());
     let runtime = tokio::runtime::Handle::current();
@@ -120,14 +174,55 @@ async fn restore(
         }
     }
     engine.set_horizons(settings.horizons);
-    if !same_plan {
-        let days = lake
-            .active_files(Table::Events)?
-            .into_iter()
-            .filter_map(|file| file.day);
-        engine.announce_everything(days);
+    if !same_plan || begins_again {
+        announce(&mut engine, lake)?;
+    }
+    if begins_again {
+        // From here on the epochs before are not read again.
+        engine = keep(engine, lake.root().clone(), plan.clone(), last.epoch).await?;
+        size = RestoredSize {
+            base: Some(last.epoch),
+            events_since: 0,
+        };
     }
     Ok((engine, size))
+}
+
+/// Makes the state of an epoch again from the events up to it: the manifests that would tell how they came are gone.
+async fn begin_again(
+    lake: &Lake,
+    plan: &MeasurementPlan,
+    last: &Manifest,
+    epoch: i64,
+) -> Result<Engine, PipelineError> {
+    tracing::info!(
+        epoch,
+        "the state is made again from all events, because the plan is another one"
+    );
+    let (path, bytes) = snapshot_bytes(lake.root(), epoch).await?;
+    let before = Engine::predecessor(&bytes).map_err(|why| PipelineError::BadState { path, why })?;
+    drop(bytes);
+    let mut engine = Engine::succeeding(plan, last.horizons, before);
+    history::for_each_event(lake, epoch, |batch| engine.take_again(&batch)).await?;
+    let watermark = engine.watermark();
+    drop(engine.end_epoch(watermark, epoch));
+    Ok(engine)
+}
+
+/// Writes the state of an epoch to storage.
+pub(crate) async fn keep(
+    engine: Engine,
+    root: Root,
+    plan: MeasurementPlan,
+    epoch: i64,
+) -> Result<Engine, PipelineError> {
+    let runtime = tokio::runtime::Handle::current();
+    let written = tokio::task::spawn_blocking(move || {
+        snapshot::write(&root, &runtime, &engine, &plan, epoch).map(|_| engine)
+    });
+    written
+        .await
+        .map_err(|_| PipelineError::WorkerGone { worker: "snapshot" })?
 }
 
 /// Repeats one epoch: the same events, the same watermark, the same decisions, so the same state.
@@ -157,29 +252,41 @@ async fn repeat(
     Ok(())
 }
 
-async fn newest_snapshot(root: &Root, last: &Manifest) -> Result<Option<i64>, PipelineError> {
-    let mut found: BTreeSet<i64> = last.base.into_iter().collect();
-    // A snapshot of the last epoch itself may be there before a manifest names it.
-    if root.get(&state::snapshot_path(last.epoch)).await?.is_some() {
-        found.insert(last.epoch);
+/// The epochs of the snapshots that are there and may be true, ascending. One of the last epoch may be there before a
+/// manifest names it; the one that is named may be gone after an erasure.
+async fn snapshots(root: &Root, last: &Manifest) -> Result<BTreeSet<i64>, PipelineError> {
+    let mut found = BTreeSet::new();
+    for epoch in last.base.into_iter().chain([last.epoch]) {
+        if root.exists(&state::snapshot_path(epoch)).await? {
+            found.insert(epoch);
+        }
     }
-    Ok(found.last().copied())
+    Ok(found)
 }
 
+async fn snapshot_bytes(root: &Root, epoch: i64) -> Result<(String, Bytes), PipelineError> {
+    let path = state::snapshot_path(epoch);
+    match root.get(&path).await? {
+        Some(bytes) => Ok((path, bytes)),
+        None => Err(PipelineError::BadState {
+            path,
+            why: "it is missing".into(),
+        }),
+    }
+}
+
+/// The state in a snapshot; none when it follows another plan.
 async fn load_snapshot(
     root: &Root,
     plan: &MeasurementPlan,
     epoch: i64,
+    same_plan: bool,
 ) -> Result<Option<Engine>, PipelineError> {
-    let path = state::snapshot_path(epoch);
-    let Some(bytes) = root.get(&path).await? else {
-        return Err(PipelineError::BadState {
-            path,
-            why: "it is missing".into(),
-        });
-    };
-    match Engine::from_snapshot(plan, &bytes) {
-        Ok(engine) => Ok(Some(engine)),
-        Err(why) => Err(PipelineError::BadState { path, why }),
+    let (path, bytes) = snapshot_bytes(root, epoch).await?;
+    // One that does not say follows the plan of the last epoch.
+    if !snapshot_follows(plan, &bytes).unwrap_or(same_plan) {
+        return Ok(None);
     }
+    let engine = Engine::from_snapshot(plan, &bytes).map_err(|why| PipelineError::BadState { path, why })?;
+    Ok(Some(engine))
 }

@@ -1,6 +1,7 @@
 //! The lake as others read it: sessions for SQL, and the newest summaries.
 
 pub mod letters;
+pub mod person;
 pub mod read;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use domain::{Moments, Timestamp};
 
 use crate::PipelineError;
 use crate::batch;
-use crate::engine::WINDOW_SECONDS;
+use crate::engine::{SummaryRow, WINDOW_SECONDS};
 use crate::lake::Lake;
 use crate::schema::Table;
 use crate::state::{self, DerivedWritten, Manifest};
@@ -106,7 +106,9 @@ pub async fn verify(lake: &Lake) -> Result<Verification, PipelineError> {
             .await?
             .into_iter()
             .map(|stored| stored.row);
-        let stored = stored.filter(|row| row.exposed > 0);
+        // A metric that the plan no longer has keeps its last row, which is history.
+        let measured = |row: &SummaryRow| written.plan.measures(&row.experiment, &row.metric);
+        let stored = stored.filter(|row| row.exposed > 0 && measured(row));
         let actual = stored.map(|row| {
             (
                 (row.experiment, row.variant, row.metric),

@@ -79,6 +79,7 @@ pub(crate) struct Worker {
     last_commit: Instant,
     last_derived: Instant,
     last_reconciled: Instant,
+    pub last_vacuum: Instant,
 }
 
 /// How much has to be read back when the state is restored.
@@ -143,6 +144,7 @@ impl Worker {
             last_commit: now,
             last_derived: now,
             last_reconciled: now,
+            last_vacuum: now,
         })
     }
 

@@ -5,13 +5,14 @@
 use std::error::Error;
 use std::sync::Arc;
 
-use control::{Store, WebhookSettings};
+use control::{Access, AccessSettings, Store, WebhookSettings};
 use domain::Timestamp;
 use domain::rules::{Definitions, Ruleset};
 use ingest::{Collector, CollectorSettings, EmbeddedLog, LogSettings};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use query_api::{
-    ApiState, Counters, ExposureLog, HostPolicy, ResultsView, RulesetHandle, WatchedResults, router, serve,
+    ApiState, Counters, ExposureLog, HostPolicy, RateSettings, Rates, ResultsView, RulesetHandle,
+    WatchedResults, router, serve,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -51,13 +52,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
         counters: Counters::default(),
     }));
     let shutdown = CancellationToken::new();
+    let store = Store::open(&folder.path().join("store.sqlite")).await?;
+    let clock: Arc<dyn control::Clock> = Arc::new(|| Timestamp(0));
+    let access = Access::open(store.clone(), Arc::clone(&clock), AccessSettings::default()).await?;
     let state = ApiState {
-        store: Store::open(&folder.path().join("store.sqlite")).await?,
+        access: Arc::new(access),
+        rates: Rates::new(RateSettings::default()),
+        store,
         collector: Collector::new(log, CollectorSettings::default()),
         ruleset: Arc::new(RulesetHandle::new(ruleset()?)),
         exposures: ExposureLog::default(),
         results: Arc::new(WatchedResults(view)),
-        clock: Arc::new(|| Timestamp(0)),
+        clock,
         health: Arc::new(Vec::new),
         prometheus: PrometheusBuilder::new().install_recorder()?,
         hosts: HostPolicy::Local,

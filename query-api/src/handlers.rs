@@ -2,6 +2,7 @@
 
 pub mod assign;
 pub mod audit;
+pub mod auth;
 pub mod definitions;
 pub mod docs;
 pub mod documents;
@@ -13,6 +14,7 @@ pub mod explain;
 pub mod flags;
 pub mod guardrails;
 pub mod health;
+pub mod keys;
 pub mod life_cycle;
 pub mod metrics;
 pub mod ofrep;
@@ -21,6 +23,8 @@ pub mod rollouts;
 pub mod ruleset;
 pub mod safety;
 pub mod segment_ids;
+pub mod sharing;
 pub mod statistics;
 pub mod stream;
+pub mod users;
 pub mod webhooks;

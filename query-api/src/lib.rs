@@ -12,6 +12,8 @@ use axum::extract::OriginalUri;
 use axum::http::Method;
 use axum::middleware;
 
+pub mod access;
+pub mod cookies;
 mod cors;
 mod exposures;
 pub mod extract;
@@ -21,6 +23,7 @@ pub mod metrics;
 pub mod openapi;
 pub mod pages;
 pub mod problem;
+pub mod rates;
 pub mod results;
 pub mod routes;
 pub mod ruleset;
@@ -30,6 +33,7 @@ pub mod wire;
 
 pub use exposures::ExposureLog;
 pub use problem::{ApiResult, Code, Problem};
+pub use rates::{RateSettings, Rates};
 pub use results::{Counters, ResultsSource, ResultsView, WatchedResults};
 pub use ruleset::{Freshness, RulesetHandle};
 pub use server::{ServerLimits, serve, serve_with_limits};
@@ -42,6 +46,10 @@ pub fn router(state: ApiState) -> Router {
         .router
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&state),
+            access::identify,
+        ))
         .layer(middleware::from_fn_with_state(
             Arc::clone(&state),
             limits::envelope,

@@ -32,6 +32,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const EVALUATE_BODY_MAX_BYTES: usize = 64 * 1024;
 /// The largest body of evaluations for many users: ten thousand with a context of 800 bytes each.
 pub const EVALUATE_MANY_BODY_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// The largest body with a name and a password.
+pub const CREDENTIALS_BODY_MAX_BYTES: usize = 4 * 1024;
 /// The largest definition.
 pub const MANAGEMENT_BODY_MAX_BYTES: usize = 1024 * 1024;
 /// The largest batch of events on the wire; what it may open to is the collector's to limit.

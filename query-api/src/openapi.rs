@@ -47,7 +47,7 @@ pub fn document_of(documented: Vec<Documented>) -> Value {
         "servers": [{"url": "/"}],
         "tags": tags(),
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas, "securitySchemes": security_schemes()},
     })
 }
 
@@ -57,6 +57,15 @@ const INTRODUCTION: &str = "Send events, define experiments and feature flags, r
     faster. A creation with an `Idempotency-Key` is done once, however often it is sent. \
     Every error is a problem (RFC 9457) with a stable `code`; its `instance` is the request's id, also in the header \
     `x-request-id`.";
+
+fn security_schemes() -> Value {
+    json!({
+        "key": {"type": "http", "scheme": "bearer", "description": "An API key, or an access token of the identity provider."},
+        "key_header": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "An API key."},
+        "session": {"type": "apiKey", "in": "cookie", "name": "__Host-sid",
+            "description": "A session of a browser; on plain HTTP the cookie is named `sid`."},
+    })
+}
 
 fn tags() -> Value {
     json!([
@@ -71,6 +80,7 @@ fn tags() -> Value {
         {"name": "ofrep", "description": "The same for every OpenFeature SDK: OpenFeature Remote Evaluation Protocol 0.3."},
         {"name": "safety", "description": "Guardrails and rollbacks."},
         {"name": "webhooks", "description": "Who is told."},
+        {"name": "access", "description": "Who comes in, and who may change what."},
         {"name": "audit", "description": "Who changed what, when and why."},
         {"name": "stream", "description": "Changes as they happen."},
         {"name": "operation", "description": "Health, metrics, documentation."},
@@ -103,6 +113,12 @@ fn name_operators(schemas: &mut Map<String, Value>) {
 /// An operation with its headers, problems and permission.
 fn complete(mut operation: Value, route: &RouteFacts) -> Value {
     operation["x-permission"] = json!(route.permission);
+    let is_open = matches!(route.permission, "public" | "session:open");
+    operation["security"] = match is_open {
+        true => json!([]),
+        // The last: while nobody has to log in, nothing is needed.
+        false => json!([{"key": []}, {"key_header": []}, {"session": []}, {}]),
+    };
     let mut parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
     parameters.splice(0..0, common_parameters(route));
     if !parameters.is_empty() {
@@ -208,6 +224,12 @@ fn common_parameters(route: &RouteFacts) -> Vec<Value> {
 /// Every problem that the route can answer with, by status.
 fn problem_responses(route: &RouteFacts) -> BTreeMap<String, Value> {
     let mut codes = vec![Code::Timeout, Code::UnknownHost, Code::Internal];
+    if route.permission != "public" {
+        codes.push(Code::RateLimited);
+    }
+    if !matches!(route.permission, "public" | "session:open") {
+        codes.extend([Code::Unauthenticated, Code::Forbidden]);
+    }
     codes.extend(&route.problems);
     if route.has_key {
         codes.extend([Code::InvalidKey, Code::NotFound]);
@@ -250,7 +272,7 @@ fn problem_response(codes: &[Code]) -> Value {
     });
     let waits = codes
         .iter()
-        .any(|code| matches!(code, Code::Overloaded | Code::Unavailable));
+        .any(|code| matches!(code, Code::Overloaded | Code::RateLimited | Code::Unavailable));
     if waits {
         response["headers"] = json!({"Retry-After": {"description": "Seconds to wait before the next try.",
             "schema": {"type": "integer", "minimum": 1}}});

@@ -24,7 +24,8 @@ pub fn home() -> String {
         <a href=\"/api/v1/audit-logs\">the audit trail</a></li>\
         <li><a href=\"/healthz\">Health</a> and <a href=\"/metrics\">metrics of the process</a></li></ul>\
         <h2>How to log in</h2>\
-        <p>There is nothing to log in to: the server answers this machine alone, and whoever sits at it may do everything.</p>\
+        <p>Until an account or a key has been made, the server answers this machine alone, and whoever sits at it may do \
+        everything. From then on people <a href=\"/login\">log in</a> and programs send a key.</p>\
         <h2>A first event</h2>\
         <pre>curl -i http://127.0.0.1:8080/api/v1/events -H 'content-type: application/x-ndjson' --data-binary @- &lt;&lt;'END'\n\
         {\"event_id\":\"1\",\"type\":\"exposure\",\"ts\":\"2026-01-31T12:00:00Z\",\"user_id\":\"u1\",\"experiment\":\"checkout\",\"variant\":\"one-page\"}\n\
@@ -32,6 +33,31 @@ pub fn home() -> String {
         END</pre>";
     page("Experimently", body)
 }
+
+/// The page on which somebody with a one-time link chooses a password.
+pub fn setup() -> String {
+    let body = "<h1>Welcome</h1>\
+        <p id=\"first\" hidden>This makes the first administrator. From then on everybody has to log in.</p>\
+        <form id=\"setup\"><p id=\"naming\"><label>Name <input name=\"name\" autocomplete=\"username\" maxlength=\"128\"></label></p>\
+        <p><label>New password, at least 12 characters <input name=\"password\" type=\"password\" autocomplete=\"new-password\" \
+        minlength=\"12\" maxlength=\"128\" required></label></p>\
+        <p><button>Set the password</button></p></form><p id=\"answer\" role=\"status\"></p>\
+        <script src=\"/access.js\"></script>";
+    page("Welcome", body)
+}
+
+/// The page on which people log in.
+pub fn login() -> String {
+    let body = "<h1>Log in</h1><form id=\"login\">\
+        <p><label>Name <input name=\"name\" autocomplete=\"username\" maxlength=\"128\" required></label></p>\
+        <p><label>Password <input name=\"password\" type=\"password\" autocomplete=\"current-password\" required></label></p>\
+        <p><button>Log in</button></p></form><p id=\"answer\" role=\"status\"></p>\
+        <script src=\"/access.js\"></script>";
+    page("Log in", body)
+}
+
+/// The script of both.
+pub const ACCESS_SCRIPT: &str = include_str!("pages/access.js");
 
 /// The documentation page of an OpenAPI document.
 pub fn docs(document: &Value) -> String {

@@ -82,6 +82,16 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The content type is not supported";
     /// Another site's page made the request.
     CrossSite = "cross_site", FORBIDDEN, "Requests from other sites are refused";
+    /// Nobody said who asks, or what they said is not valid.
+    Unauthenticated = "unauthenticated", UNAUTHORIZED, "Who asks is not known";
+    /// The name or the password is wrong.
+    WrongCredentials = "wrong_credentials", UNAUTHORIZED, "The login failed";
+    /// Who asks may not do this.
+    Forbidden = "forbidden", FORBIDDEN, "This is not allowed";
+    /// The one-time link was used or has ended.
+    InvalidLink = "invalid_link", GONE, "The link is not valid any more";
+    /// The caller asks more often than they may; try again.
+    RateLimited = "rate_limited", TOO_MANY_REQUESTS, "Too many requests";
     /// The Host header names a host that this server does not answer for.
     UnknownHost = "unknown_host", MISDIRECTED_REQUEST, "This server does not answer for that host";
     /// The request did not arrive or was not answered in time.

@@ -1,31 +1,32 @@
 //! Every route in one table: method, path, permission, handler, and what its callers must be ready for.
 //!
 //! To add a route: write its handler in `handlers/`, add a row here, and regenerate `openapi.json`. Permissions are named
-//! here and enforced once callers have roles; until then the program listens on 127.0.0.1 alone.
+//! here, stand in `control::permission` with the roles that have them, and are enforced before the handler runs.
 
 use std::sync::Arc;
 
 use axum::http::Method;
 use axum::routing::MethodRouter;
-use axum::{Extension, Router};
+use axum::{Extension, Router, middleware};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Paths;
 use utoipa::openapi::schema::Schema;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
+use crate::access::{self, RoutePermission};
 use crate::extract::BodyLimit;
 use crate::handlers::documents::{
     dimensions, environments, holdouts, layers, projects, rollout_schedules, segments, tags,
 };
 use crate::handlers::{
-    assign, audit, docs, evaluate, evaluate_many, events, experiments, explain, flags, guardrails, health,
-    life_cycle, metrics, ofrep, results, rollouts, ruleset, safety, segment_ids, statistics, stream,
-    webhooks,
+    assign, audit, auth, docs, evaluate, evaluate_many, events, experiments, explain, flags, guardrails,
+    health, keys, life_cycle, metrics, ofrep, results, rollouts, ruleset, safety, segment_ids, sharing,
+    statistics, stream, users, webhooks,
 };
 use crate::limits::{
-    EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, ID_LIST_BODY_MAX_BYTES,
-    MANAGEMENT_BODY_MAX_BYTES, STATISTICS_BODY_MAX_BYTES,
+    CREDENTIALS_BODY_MAX_BYTES, EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES,
+    ID_LIST_BODY_MAX_BYTES, MANAGEMENT_BODY_MAX_BYTES, STATISTICS_BODY_MAX_BYTES,
 };
 use crate::problem::Code;
 use crate::state::ApiState;
@@ -54,7 +55,7 @@ type Handler = UtoipaMethodRouter<Arc<ApiState>>;
 #[rustfmt::skip]
 #[expect(clippy::too_many_lines, reason = "a table of routes is read row by row")]
 pub fn table() -> Vec<Route> {
-    vec![
+    let mut table = vec![
         post("/api/v1/events", "events:write", routes!(events::collect), EVENTS_BODY_MAX_BYTES)
             .may(&[Code::InvalidEncoding, Code::Overloaded, Code::Unavailable]),
 
@@ -72,7 +73,7 @@ pub fn table() -> Vec<Route> {
         post("/api/v1/experiments/{key}/complete", "experiments:write", routes!(life_cycle::complete), MANAGEMENT_BODY_MAX_BYTES)
             .acting().may(&[Code::InvalidDefinition]),
         post("/api/v1/experiments/{key}/archive", "experiments:write", routes!(life_cycle::archive), 0).acting(),
-        post("/api/v1/experiments/{key}/clone", "experiments:write", routes!(life_cycle::clone), MANAGEMENT_BODY_MAX_BYTES).creating(),
+        post("/api/v1/experiments/{key}/clone", "experiments:clone", routes!(life_cycle::clone), MANAGEMENT_BODY_MAX_BYTES).creating(),
         get("/api/v1/experiments/{key}/schedule", "experiments:read", routes!(life_cycle::schedule)).stored(),
         put("/api/v1/experiments/{key}/schedule", "experiments:write", routes!(life_cycle::set_schedule))
             .acting().may(&[Code::InvalidDefinition]),
@@ -102,7 +103,7 @@ pub fn table() -> Vec<Route> {
         post("/api/v1/feature-flags/evaluate", "flags:evaluate", routes!(evaluate_many::evaluate_many), EVALUATE_MANY_BODY_MAX_BYTES).serving(),
         get("/api/v1/feature-flags/{key}/explain", "flags:read", routes!(explain::flag)).serving().may(&[Code::InvalidQuery]),
         post("/api/v1/feature-flags/{key}/explain", "flags:read", routes!(explain::flag_for), EVALUATE_BODY_MAX_BYTES).serving(),
-        get("/api/v1/ruleset", "flags:read", routes!(ruleset::ruleset)).serving(),
+        get("/api/v1/ruleset", "ruleset:read", routes!(ruleset::ruleset)).serving(),
 
         post("/ofrep/v1/evaluate/flags/{key}", "flags:evaluate", routes!(ofrep::evaluate), EVALUATE_BODY_MAX_BYTES)
             .matching("/ofrep/v1/evaluate/flags/{*key}"),
@@ -190,7 +191,7 @@ pub fn table() -> Vec<Route> {
         post("/api/v1/safety/rollback/{key}", "safety:rollback", routes!(safety::rollback), MANAGEMENT_BODY_MAX_BYTES)
             .stored().may(&[Code::Conflict]),
         get("/api/v1/safety/settings", "safety:read", routes!(safety::settings)).stored(),
-        put("/api/v1/safety/settings", "safety:write", routes!(safety::set_settings))
+        put("/api/v1/safety/settings", "safety:configure", routes!(safety::set_settings))
             .stored().may(&[Code::VersionMismatch, Code::InvalidDefinition]),
         get("/api/v1/safety/rollbacks", "safety:read", routes!(safety::list)).listing(),
         get("/api/v1/safety/rollbacks/{key}", "safety:read", routes!(safety::get)).stored(),
@@ -205,7 +206,7 @@ pub fn table() -> Vec<Route> {
 
         get("/api/v1/audit-logs", "audit:read", routes!(audit::list)).listing(),
         post("/api/v1/stats", "results:read", routes!(statistics::call), STATISTICS_BODY_MAX_BYTES),
-        get("/api/v1/stream", "flags:read", routes!(stream::stream)),
+        get("/api/v1/stream", "ruleset:read", routes!(stream::stream)),
 
         get("/livez", "public", routes!(health::livez)),
         get("/readyz", "public", routes!(health::readyz)).may(&[Code::Unavailable]),
@@ -215,7 +216,45 @@ pub fn table() -> Vec<Route> {
         get("/api/v1/openapi.json", "public", routes!(docs::openapi)),
         get("/docs", "public", routes!(docs::docs)),
         get("/", "public", routes!(docs::home)),
+        get("/setup", "public", routes!(docs::setup)),
+        get("/login", "public", routes!(docs::login)),
+        get("/access.js", "public", routes!(docs::access_script)),
         get("/style.css", "public", routes!(docs::style)),
+    ];
+    table.extend(access_rows());
+    table
+}
+
+/// Who comes in, and who may change what.
+#[rustfmt::skip]
+fn access_rows() -> Vec<Route> {
+    vec![
+        post("/api/v1/auth/login", "session:open", routes!(auth::login), CREDENTIALS_BODY_MAX_BYTES)
+            .stored().may(&[Code::WrongCredentials]),
+        post("/api/v1/auth/redeem", "session:open", routes!(auth::redeem), CREDENTIALS_BODY_MAX_BYTES)
+            .stored().may(&[Code::InvalidLink]),
+        post("/api/v1/auth/logout", "session:open", routes!(auth::logout), 0).stored(),
+        get("/api/v1/auth/session", "session:own", routes!(auth::session)),
+
+        get("/api/v1/users", "users:read", routes!(users::list)).listing(),
+        post("/api/v1/users", "users:write", routes!(users::create), MANAGEMENT_BODY_MAX_BYTES)
+            .stored().may(&[Code::AlreadyExists]),
+        get("/api/v1/users/{key}", "users:read", routes!(users::get)).stored(),
+        patch("/api/v1/users/{key}", "users:write", routes!(users::patch)).stored().may(&[Code::Conflict]),
+        post("/api/v1/users/{key}/link", "users:write", routes!(users::link), 0).stored(),
+
+        get("/api/v1/api-keys", "keys:read", routes!(keys::list)).listing(),
+        post("/api/v1/api-keys", "keys:write", routes!(keys::create), MANAGEMENT_BODY_MAX_BYTES)
+            .stored().may(&[Code::InvalidDefinition]),
+        get("/api/v1/api-keys/{key}", "keys:read", routes!(keys::get)).stored(),
+        delete("/api/v1/api-keys/{key}", "keys:write", routes!(keys::revoke)).stored(),
+        post("/api/v1/api-keys/{key}/rotate", "keys:write", routes!(keys::rotate), MANAGEMENT_BODY_MAX_BYTES)
+            .stored().may(&[Code::InvalidDefinition]),
+
+        get("/api/v1/experiments/{key}/sharing", "experiments:read", routes!(sharing::experiment)).stored(),
+        put("/api/v1/experiments/{key}/sharing", "experiments:share", routes!(sharing::share_experiment)).stored(),
+        get("/api/v1/feature-flags/{key}/sharing", "flags:read", routes!(sharing::flag)).stored(),
+        put("/api/v1/feature-flags/{key}/sharing", "flags:share", routes!(sharing::share_flag)).stored(),
     ]
 }
 
@@ -382,9 +421,11 @@ pub fn assemble(table: Vec<Route>) -> Parts {
             problems: route.problems,
         };
         let (schemas, paths, service): (_, _, MethodRouter<Arc<ApiState>>) = route.handler;
+        let service: MethodRouter<Arc<ApiState>> = service.layer(Extension(BodyLimit(route.body_max_bytes)));
+        let service: MethodRouter<Arc<ApiState>> = service.layer(middleware::from_fn(access::enforce));
         router = router.route(
             route.pattern,
-            service.layer(Extension(BodyLimit(route.body_max_bytes))),
+            service.layer(Extension(RoutePermission(route.permission))),
         );
         documented.push(Documented {
             route: facts,
@@ -432,7 +473,21 @@ mod tests {
                 route.method,
                 route.path
             );
-            assert!(public || route.permission.contains(':'), "{}", route.permission);
+        }
+    }
+
+    #[test]
+    fn every_permission_stands_in_the_table_and_every_row_is_used() {
+        // What must never change: a route whose permission nobody decided on does not land.
+        let used: std::collections::BTreeSet<_> = table().iter().map(|route| route.permission).collect();
+        for word in &used {
+            assert!(
+                control::permission::permission(word).is_some(),
+                "{word} stands in no row"
+            );
+        }
+        for row in control::permission::TABLE {
+            assert!(used.contains(row.word), "no route needs {}", row.word);
         }
     }
 }

@@ -4,10 +4,14 @@
 //! starts the clock of the header timeout with the connection, not with its first byte.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -44,6 +48,10 @@ impl Default for ServerLimits {
     }
 }
 
+/// The other end of the connection, as a request extension.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
 /// The wait after a failed `accept`: it fails when the process has no file descriptor left, and asking again at once
 /// would burn a core until one comes free.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -76,7 +84,7 @@ pub async fn serve_with_limits(
             () = shutdown.cancelled() => break,
             accepted = accept(&listener, &slots) => accepted,
         };
-        let (stream, slot) = match accepted {
+        let (stream, peer, slot) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(error = %error, "cannot accept a connection");
@@ -84,7 +92,7 @@ pub async fn serve_with_limits(
                 continue;
             }
         };
-        let connection = serve_connection(stream, router.clone(), shutdown.clone(), limits.clone());
+        let connection = serve_connection((stream, peer), router.clone(), shutdown.clone(), limits.clone());
         let cut = cut.clone();
         connections.spawn(async move {
             tokio::select! {
@@ -113,30 +121,35 @@ pub async fn serve_with_limits(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
     // The slot first: what is accepted is served, and what cannot be served waits in the kernel's queue.
     let slot = Arc::clone(slots)
         .acquire_owned()
         .await
         .map_err(io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
+    let (stream, peer) = listener.accept().await?;
     // Answers are small and written whole; waiting to fill a packet would only delay them.
     stream.set_nodelay(true)?;
-    Ok((stream, slot))
+    Ok((stream, Peer(peer), slot))
 }
 
 async fn serve_connection(
-    stream: TcpStream,
+    (stream, peer): (TcpStream, Peer),
     router: Router,
     shutdown: CancellationToken,
     limits: ServerLimits,
 ) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.call(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_read_timeout)
         .max_headers(limits.headers_max)
         .max_buf_size(limits.head_max_bytes)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let outcome = tokio::select! {
         outcome = connection.as_mut() => outcome,

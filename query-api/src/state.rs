@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use control::{Clock, Store, WebhookSettings};
+use control::{Access, Clock, Store, WebhookSettings};
 use ingest::Collector;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
 use crate::exposures::ExposureLog;
+use crate::rates::Rates;
 use crate::results::ResultsSource;
 use crate::ruleset::RulesetHandle;
 
@@ -20,6 +21,10 @@ pub type HealthSource = Arc<dyn Fn() -> Vec<HealthCheck> + Send + Sync>;
 pub struct ApiState {
     /// Definitions, safety records, audit trail.
     pub store: Store,
+    /// Who comes in.
+    pub access: Arc<Access>,
+    /// How often each caller may ask.
+    pub rates: Rates,
     /// Where events become durable.
     pub collector: Collector,
     /// What evaluations use.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use fixtures::Truth;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{
     Tables, close, faulty_traffic, number, program, replay, rows, succeed, succeed_json, text, verified,
@@ -40,6 +40,62 @@ fn a_replay_says_what_is_true_of_its_input() -> Result<()> {
     );
     ensure!(delta_log(&data)? == log, "the second run committed something");
     Tables::of(&data)?.ensure_equal(&tables)
+}
+
+#[test]
+fn a_plan_that_changes_late_measures_from_the_first_event_on() -> Result<()> {
+    // What must never change: another plan gives what it would have given from the start, also when the manifests of the
+    // first epochs are gone because full snapshots stand for them.
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let (first, second) = (path("first.ndjson"), path("second.ndjson"));
+    write_traffic(faulty_traffic(20_000, 21), &first)?;
+    write_traffic(faulty_traffic(20_000, 22), &second)?;
+    let plan = json!({
+        "metrics": [{"key": "buys", "kind": "sum", "event": "purchase"},
+            {"key": "buyers", "kind": "proportion", "event": "purchase", "conversion_window_seconds": 3_600}],
+        "experiments": [{"key": "checkout_button", "metrics": ["buys", "buyers"]}]});
+    std::fs::write(path("plan.json"), plan.to_string())?;
+    let planned = |files: &[&Path], data: &Path| {
+        let mut command = replay(files, data);
+        command.arg("--definitions").arg(path("plan.json"));
+        command
+    };
+    let often = ["--commit-records", "1000", "--snapshot-events", "2000"];
+    let (changed, straight) = (path("changed"), path("straight"));
+    succeed(replay(&[&first], &changed).args(often))?;
+    let manifests = changed.join("state/epochs");
+    ensure!(
+        !manifests.join("000000000001.json").exists() && std::fs::read_dir(&manifests)?.next().is_some(),
+        "the first manifest is still there"
+    );
+    succeed(planned(&[&second], &changed).args(often))?;
+    verified(&changed)?;
+    succeed(&mut planned(&[&first, &second], &straight))?;
+    verified(&straight)?;
+    let say = |data: &Path| {
+        let of_plan = "metric in ('buys', 'buyers')";
+        let newest = format!("{of_plan} and epoch = (select max(epoch) from summaries)");
+        let queries = [
+            format!("select experiment, variant, metric, exposed, units, round(mean, 9) as mean from summaries where {newest}"),
+            "select experiment, user_id, variant, ts, crossover from first_exposures".to_owned(),
+            "select window_start, window_seconds, variant, metric, units, round(mean, 9) as mean from windows".to_owned(),
+        ];
+        let mut said = Vec::new();
+        for query in queries {
+            let mut found: Vec<String> = rows(data, &query)?.iter().map(Value::to_string).collect();
+            found.sort();
+            said.push(found);
+        }
+        anyhow::Ok(said)
+    };
+    let (changed, straight) = (say(&changed)?, say(&straight)?);
+    ensure!(
+        straight.iter().all(|rows| !rows.is_empty()),
+        "nothing was measured"
+    );
+    ensure!(changed == straight, "a plan that came late gave other rows");
+    Ok(())
 }
 
 fn check_counters(counters: &Value, truth: &Truth) -> Result<()> {

@@ -159,7 +159,7 @@ fn the_budget_of_functions_is_in_force() {
 }
 
 #[test]
-fn decisions_are_numbered_without_gaps() {
+fn decisions_have_numbers_of_their_own() {
     let files = files::all();
     let decisions: Vec<&TextFile> = files
         .iter()

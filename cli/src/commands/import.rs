@@ -41,7 +41,7 @@ impl Import {
         let text = std::fs::read_to_string(&self.file)
             .with_context(|| format!("cannot read {}", self.file.display()))?;
         let bundle = Bundle::from_yaml(&text)?;
-        let store = self.store.open(&self.data).await?;
+        let store = self.store.make(&self.data).await?;
         let mut change = Change::new(Actor::local(), clock::machine()());
         change.reason = self.reason.clone();
         change.origin = Some(format!("file {}", self.file.display()));

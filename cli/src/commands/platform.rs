@@ -8,12 +8,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use control::{Clock, RollbackRecord, Scheduler, Store, StoreAddress, Summaries, WebhookWorker};
+use control::access::AccessMode;
+use control::audit::Notary;
+use control::{Access, Clock, RollbackRecord, Scheduler, Store, StoreAddress, Summaries, WebhookWorker};
 use domain::{ExperimentKey, Timestamp};
 use ingest::{Collector, CollectorSettings, EmbeddedLog, FolderLock, LogSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use pipeline::lake::Root;
-use query_api::{ApiState, ExposureLog, Freshness, HostPolicy, ResultsView, RulesetHandle, WatchedResults};
+use query_api::{
+    ApiState, ExposureLog, Freshness, HostPolicy, Rates, ResultsView, RulesetHandle, WatchedResults,
+};
 use tokio::net::TcpListener;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
@@ -41,6 +45,8 @@ pub struct Platform {
     pub address: SocketAddr,
     /// The definitions.
     pub store: Store,
+    /// Who comes in.
+    pub access: Arc<Access>,
     /// Where events become durable.
     pub collector: Collector,
     /// What evaluations use.
@@ -103,10 +109,15 @@ impl Platform {
         };
         let (log, _) = EmbeddedLog::open(&settings.data.join("log"), log_settings)
             .context("cannot open the embedded log")?;
-        let clock = Arc::clone(&now);
+        let clock: Arc<dyn Clock> = {
+            let now = Arc::clone(&now);
+            Arc::new(move || now())
+        };
         let kept = settings.data.join("ruleset.kept");
-        let ruleset = Arc::new(RulesetHandle::kept_in(&kept, Arc::new(move || clock())));
+        let ruleset = Arc::new(RulesetHandle::kept_in(&kept, Arc::clone(&clock)));
         let store = open_store(&address_of(&settings), &ruleset).await?;
+        let access = Access::open(store.clone(), clock, settings.auth.clone()).await;
+        let access = Arc::new(access.context("cannot read who may come in")?);
         let (views, view) = watch::channel(Arc::new(no_results()));
         store.use_summaries(summaries(view.clone()));
         ruleset.refresh_logged(&store).await;
@@ -115,6 +126,7 @@ impl Platform {
             address: listener.local_addr().context("cannot tell the address")?,
             collector: Collector::new(log.clone(), CollectorSettings::default()),
             store,
+            access,
             ruleset,
             views: view,
             now,
@@ -186,8 +198,9 @@ impl Platform {
             rollbacks: self.rollbacks.clone(),
             now: Arc::clone(&self.now),
         });
-        let is_fresh = log.durable_offset() == 0;
-        let (aligned_in, mut aligned) = watch::channel(false);
+        if log.durable_offset() == 0 {
+            supervisor::take_up(&root, &log).await?;
+        }
         let supervisor = Supervisor {
             settings: settings.clone(),
             root,
@@ -196,19 +209,11 @@ impl Platform {
             observer: Arc::new(observer),
             watches,
             health: health.clone(),
-            aligned: aligned_in,
             now: Arc::clone(&self.now),
         };
         self.engine
             .tasks
             .push(tokio::spawn(supervisor.run(self.engine.stop.clone())));
-        if is_fresh {
-            // A log that begins anew must not use offsets again that the lake has seen, so nothing is taken before.
-            tokio::select! {
-                _ = aligned.wait_for(|aligned| *aligned) => {}
-                () = self.stop.cancelled() => {}
-            }
-        }
         Ok(health)
     }
 
@@ -219,6 +224,14 @@ impl Platform {
     ) -> anyhow::Result<()> {
         let stop = &self.helpers.stop;
         let ruleset = Arc::clone(&self.ruleset).follow(self.store.clone(), stop.clone());
+        let access = Arc::clone(&self.access).follow(stop.clone());
+        let notary = Notary::open(
+            self.store.clone(),
+            self.clock(),
+            &settings.data.join("audit"),
+            settings.audit_days,
+        );
+        let notary = notary.context("cannot sign the audit trail")?.run(stop.clone());
         let worker = WebhookWorker::new(self.store.clone(), self.clock(), &settings.webhooks);
         let worker = worker
             .context("cannot start the sending of webhooks")?
@@ -242,6 +255,8 @@ impl Platform {
         let others = self.store.clone().follow_others(stop.clone());
         self.helpers.tasks.extend([
             tokio::spawn(ruleset),
+            tokio::spawn(access),
+            tokio::spawn(notary),
             tokio::spawn(worker),
             tokio::spawn(upkeep),
             tokio::spawn(scheduler),
@@ -263,6 +278,8 @@ impl Platform {
     ) -> ApiState {
         ApiState {
             store: self.store.clone(),
+            access: Arc::clone(&self.access),
+            rates: Rates::new(settings.rates.clone()),
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
             exposures: ExposureLog::default(),
@@ -270,7 +287,10 @@ impl Platform {
             clock: self.clock(),
             health,
             prometheus,
-            hosts: HostPolicy::Local,
+            hosts: match settings.auth.mode {
+                AccessMode::Required => HostPolicy::Any,
+                AccessMode::Auto | AccessMode::Local => HostPolicy::Local,
+            },
             webhooks: settings.webhooks,
             shutdown: self.stop.clone(),
         }

@@ -19,7 +19,7 @@ use stats::analyze::{Analysis, analyze};
 
 pub use self::table::table;
 use crate::output::{self, Format};
-use crate::store::{self, StoreOption};
+use crate::store::StoreOption;
 
 /// Show the analysis of an experiment, from the lake alone.
 ///
@@ -77,8 +77,7 @@ impl Results {
     }
 
     async fn stored_plan(&self, experiment: &ExperimentKey) -> anyhow::Result<Option<AnalysisPlan>> {
-        let address = self.store.named()?;
-        let address = address.unwrap_or_else(|| store::in_folder(&self.data));
+        let address = self.store.address(&self.data)?;
         if address.file().is_some_and(|file| !file.is_file()) {
             return Ok(None);
         }

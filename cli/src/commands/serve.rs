@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
+use control::access::AccessMode;
 
 use super::platform::Platform;
 use super::replay;
@@ -80,7 +82,8 @@ impl Serve {
         let data = settings.data.clone();
         let stop = replay::stop_on_interrupt();
         let platform = Box::pin(Platform::start(settings, stop)).await?;
-        output::print(greeting(&platform, &data.display().to_string()).as_bytes());
+        let login = login_lines(&platform).await?;
+        output::print(greeting(&platform, &data.display().to_string(), &login).as_bytes());
         platform.finish().await?;
         output::say("stopped; everything taken is kept");
         Ok(ExitCode::SUCCESS)
@@ -109,13 +112,34 @@ impl Serve {
     }
 }
 
+/// How to log in: by the link that makes the first administrator, until that is done.
+async fn login_lines(platform: &Platform) -> anyhow::Result<String> {
+    let address = platform.address;
+    if platform.access.settings().mode == AccessMode::Local {
+        return Ok("nobody has to log in, so only this machine is answered".to_owned());
+    }
+    let link = platform.store.create_first_link((platform.now)()).await;
+    let base = platform.access.settings().public_url.clone();
+    let base = base.unwrap_or_else(|| format!("http://{address}"));
+    let Some(link) = link.context("cannot make the link for the first administrator")? else {
+        return Ok(format!("log in at {base}/login"));
+    };
+    let state = match platform.access.needs_login() {
+        true => "everybody has to log in",
+        false => "nobody has to log in, so only this machine is answered",
+    };
+    Ok(format!(
+        "{state}; to make the first administrator, open within a day\n  {base}/setup#first&link={link}"
+    ))
+}
+
 /// What a person reads first, and programs look for the address in.
-fn greeting(platform: &Platform, data: &str) -> String {
+fn greeting(platform: &Platform, data: &str, login: &str) -> String {
     let (address, now) = (platform.address, (platform.now)());
     format!(
         r#"experimently {version}, everything is kept in {data}
 listening on http://{address}
-docs at http://{address}/docs; nobody has to log in, so only this machine is answered
+docs at http://{address}/docs; {login}
 
 send an exposure and a purchase:
   curl -s http://{address}/api/v1/events -H 'content-type: application/x-ndjson' --data-binary \

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::Row;
 use sqlx::any::AnyRow;
 
-use super::{ObjectKind, Page, Store, Write, corrupt, failed, page, page_size};
+use super::{ObjectKind, Page, Store, Write, chain, corrupt, failed, page, page_size};
 use crate::change::{Actor, Change};
 use crate::error::ControlError;
 
@@ -86,9 +86,23 @@ impl Store {
         entry: Entry<'_>,
         change: &Change,
     ) -> Result<(), ControlError> {
+        let last = chain::head(&mut **write).await?;
+        let content = chain::Content {
+            seq: last.seq + 1,
+            at: change.at.0,
+            actor: change.actor.as_str(),
+            action: entry.action,
+            kind: entry.kind.as_str(),
+            key: entry.key,
+            before: entry.before,
+            after: entry.after,
+            reason: change.reason.as_deref(),
+            origin: change.origin.as_deref(),
+        };
+        let link = last.then(content.seq, &content.canonical()?);
         sqlx::query(
-            "INSERT INTO audit (at, actor, action, kind, key, before, after, reason, origin)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            "INSERT INTO audit (at, actor, action, kind, key, before, after, reason, origin, seq, hash)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(change.at.0)
         .bind(change.actor.as_str())
@@ -99,14 +113,16 @@ impl Store {
         .bind(entry.after)
         .bind(change.reason.as_deref())
         .bind(change.origin.as_deref())
+        .bind(link.seq)
+        .bind(link.hash.to_vec())
         .execute(&mut **write)
         .await
-        .map(drop)
-        .map_err(failed("write an audit record"))
+        .map_err(failed("write an audit record"))?;
+        Self::follow_ownership(write, &entry, change).await
     }
 }
 
-fn record(row: &AnyRow) -> Result<AuditRecord, ControlError> {
+pub(super) fn record(row: &AnyRow) -> Result<AuditRecord, ControlError> {
     let seq: i64 = row.try_get("seq").map_err(failed("read an audit record"))?;
     let text = |column: &'static str| -> Result<String, ControlError> {
         row.try_get(column).map_err(failed("read an audit record"))

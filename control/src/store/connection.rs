@@ -46,6 +46,13 @@ pub(super) async fn prepare(address: &StoreAddress) -> Result<(), ControlError> 
     }
 }
 
+/// A connection that only reads the file of a backup.
+pub(super) async fn open_copy(path: &Path) -> Result<AnyConnection, ControlError> {
+    let address = StoreAddress::File(path.to_owned());
+    let options = driver(&address)?;
+    options.connect().await.map_err(unusable(&address))
+}
+
 /// The connection that writes, made when it is used.
 pub(super) fn writer(address: &StoreAddress) -> Result<AnyPool, ControlError> {
     pool(address, 1, Dialect::of(address).writer_setup())

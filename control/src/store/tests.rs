@@ -25,8 +25,10 @@ on_both_stores! {
     a_store_from_before_labels_is_searched_like_any_other,
 }
 
+mod chained;
 mod kill;
 mod outage;
+mod tamper;
 
 impl Store {
     /// Runs statements in the words of the migrations.

@@ -244,6 +244,21 @@ async fn committed_segments_are_deleted_and_the_rest_stays() {
 }
 
 #[tokio::test]
+async fn what_was_committed_can_be_taken_off_the_disk_at_once() {
+    // What must never change: after a new segment was started and everything released, no committed record is on disk.
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = EmbeddedLog::open(folder.path(), LogSettings::default()).unwrap();
+    append_all(&log, 0..3).await;
+    let end = log.durable_offset();
+    log.start_segment().await.unwrap();
+    log.start_segment().await.unwrap();
+    append_all(&log, 3..4).await;
+    log.release(end).unwrap();
+    assert_eq!((log.first_offset(), segments(folder.path()).len()), (end, 1));
+    assert_eq!(read_from(&log, Some(end)).await.unwrap(), records(3..4));
+}
+
+#[tokio::test]
 async fn a_full_log_refuses_until_something_is_committed() {
     let folder = tempfile::tempdir().unwrap();
     let settings = LogSettings {

@@ -32,6 +32,10 @@ pub(crate) enum Request {
         offset: u64,
         answer: oneshot::Sender<Result<(), IngestError>>,
     },
+    /// Write to another segment from now on.
+    StartSegment {
+        answer: oneshot::Sender<Result<(), IngestError>>,
+    },
 }
 
 /// The state of the writing thread.
@@ -67,6 +71,11 @@ impl Writer {
                         self.commit(&mut group);
                         // A caller that has gone away needs no answer.
                         let _ = answer.send(self.advance(offset));
+                    }
+                    Request::StartSegment { answer } => {
+                        self.commit(&mut group);
+                        // As above.
+                        let _ = answer.send(self.start_segment());
                     }
                 }
                 if group_bytes < GROUP_MAX_BYTES {
@@ -191,6 +200,16 @@ impl Writer {
         self.shared.released.store(offset, Ordering::Release);
         self.shared.durable.send_replace(offset);
         Ok(())
+    }
+
+    fn start_segment(&mut self) -> Result<(), IngestError> {
+        if self.shared.stopped.load(Ordering::Acquire) {
+            return Err(IngestError::LogStopped);
+        }
+        if self.base == self.end {
+            return Ok(());
+        }
+        self.roll(self.end).map_err(|failure| failure.for_caller())
     }
 
     fn stop(&self, action: &'static str, error: &std::io::Error) -> Failure {

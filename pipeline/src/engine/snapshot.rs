@@ -3,22 +3,30 @@
 //! A header names the form's version, and a checksum guards the rest: a snapshot is either read whole or refused.
 
 use std::collections::BTreeSet;
+use std::io::{self, Write};
 
 use domain::Timestamp;
 use domain::metric::MeasurementPlan;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::arms::{Arm, Arms};
+use super::rebuild::Predecessor;
 use super::users::{Exposure, Track, Tracks, Value};
-use super::windows::{Cell, Row, Windows};
+use super::windows::{Row, StoredCell, Windows};
 use super::{Dirty, Engine, Horizons};
-use crate::dedup::{SeenIds, SeenParts};
+use crate::dedup::{KeptIds, SeenIds, SeenParts};
 use crate::names::{Names, Users};
+use crate::streamed::Streamed;
 
-/// The first bytes of a snapshot: a mark and the form's version.
-const HEADER: &[u8; 8] = b"EXPSNAP1";
-/// The bytes of the header and the checksum.
-const HEADER_BYTES: usize = 12;
+/// The first bytes of a snapshot: a mark and the form's version. The checksum of the body comes last.
+const HEADER: &[u8; 8] = b"EXPSNAP2";
+/// The first bytes of the form before, which has the checksum behind them and the same body.
+const FIRST_HEADER: &[u8; 8] = b"EXPSNAP1";
+/// The bytes of a checksum.
+const CHECKSUM_BYTES: usize = 4;
+/// How much is handed on at once: the parts of a snapshot are written in a few bytes each.
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// What a snapshot holds, read back.
 #[derive(Deserialize)]
@@ -33,13 +41,14 @@ struct Parts {
     values: Vec<Value>,
     tracks: Vec<Track>,
     rows: Vec<Row>,
-    cells: Vec<Cell>,
+    cells: Vec<StoredCell>,
     seen: SeenParts,
 }
 
 /// The same as [`Parts`], field by field, without copying the large arrays: the state may be half of the memory there is.
 #[derive(Serialize)]
-struct Written<'a> {
+#[serde(bound = "")]
+struct Written<'a, C: Iterator<Item = StoredCell>> {
     small: Small,
     user_hashes: &'a [u64],
     user_ends: &'a [u64],
@@ -50,8 +59,8 @@ struct Written<'a> {
     values: &'a [Value],
     tracks: &'a std::collections::VecDeque<Track>,
     rows: &'a [Row],
-    cells: &'a [Cell],
-    seen: SeenParts,
+    cells: Streamed<C>,
+    seen: KeptIds<'a>,
 }
 
 /// The part of a snapshot that is small, or about to be.
@@ -80,6 +89,65 @@ struct Small {
 #[derive(Serialize, Deserialize)]
 struct Instant(#[serde(with = "domain::timestamp::as_micros")] Timestamp);
 
+/// A writer that knows the checksum of what went through it.
+struct Checked<W> {
+    writer: W,
+    checksum: crc32fast::Hasher,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Write for Checked<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if let Err(error) = self.writer.write_all(bytes) {
+            let kind = error.kind();
+            self.failed = Some(error);
+            return Err(kind.into());
+        }
+        self.checksum.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// Stands for a plan in a snapshot.
+fn fingerprint(plan: &MeasurementPlan) -> u128 {
+    let text = serde_json::to_vec(plan).expect("a plan has only text keys and finite numbers");
+    xxh3_128(&text)
+}
+
+/// Whether a snapshot follows a plan; none when its form does not say.
+pub fn snapshot_follows(plan: &MeasurementPlan, bytes: &[u8]) -> Option<bool> {
+    let rest = bytes.strip_prefix(HEADER)?;
+    Some(rest.starts_with(&fingerprint(plan).to_le_bytes()))
+}
+
+/// The parts of a snapshot that is whole.
+fn parts_of(bytes: &[u8]) -> Result<Parts, String> {
+    let Some((header, rest)) = bytes.split_at_checked(HEADER.len()) else {
+        return Err("it is too short".into());
+    };
+    let (body, checksum, plan_bytes) = if header == HEADER {
+        let end = rest.len().checked_sub(CHECKSUM_BYTES);
+        let (body, checksum) = rest
+            .split_at_checked(end.ok_or("it is too short")?)
+            .ok_or("it is too short")?;
+        (body, checksum, size_of::<u128>())
+    } else if header == FIRST_HEADER {
+        let (checksum, body) = rest.split_at_checked(CHECKSUM_BYTES).ok_or("it is too short")?;
+        (body, checksum, 0)
+    } else {
+        return Err("it is of a form that this program does not read".into());
+    };
+    if crc32fast::hash(body).to_le_bytes() != checksum {
+        return Err("its checksum does not match".into());
+    }
+    let parts = body.get(plan_bytes..).ok_or("it is too short")?;
+    postcard::from_bytes(parts).map_err(|error| error.to_string())
+}
+
 fn texts(names: &Names) -> Vec<String> {
     names.texts().iter().map(|text| text.to_string()).collect()
 }
@@ -93,8 +161,12 @@ fn names(texts: Vec<String>) -> Names {
 }
 
 impl Engine {
-    /// The whole state as bytes.
-    pub fn to_snapshot(&self) -> Vec<u8> {
+    /// Writes the whole state, which follows the plan.
+    ///
+    /// # Errors
+    /// Those of the writer.
+    pub fn write_snapshot<W: Write>(&self, plan: &MeasurementPlan, writer: W) -> io::Result<()> {
+        let plan = fingerprint(plan);
         let (user_hashes, user_ends, user_bytes) = self.users.parts();
         let (tracks, first_track) = self.tracks.parts();
         let small = Small {
@@ -109,7 +181,7 @@ impl Engine {
             first_track,
             dropped_until: Instant(self.tracks.dropped_until),
             arms: self.arms.list().to_vec(),
-            free_rows: self.windows.free_rows().to_vec(),
+            free_rows: self.windows.free_rows(),
             closed_below: self.windows.closed_below,
             closed_rows: self.closed_rows.clone(),
             dirty: self.dirty.clone(),
@@ -128,15 +200,26 @@ impl Engine {
             values: &self.values,
             tracks,
             rows: &self.windows.rows,
-            cells: &self.windows.cells,
+            cells: Streamed::new(self.windows.cells.len(), self.windows.stored_cells()),
             seen: self.seen.parts(),
         };
-        let mut bytes = HEADER.to_vec();
-        bytes.extend_from_slice(&[0; 4]);
-        let mut bytes = postcard::to_extend(&parts, bytes).expect("writing to memory does not fail");
-        let checksum = crc32fast::hash(&bytes[HEADER_BYTES..]);
-        bytes[HEADER.len()..HEADER_BYTES].copy_from_slice(&checksum.to_le_bytes());
-        bytes
+        let mut writer = Checked {
+            writer,
+            checksum: crc32fast::Hasher::new(),
+            failed: None,
+        };
+        writer.writer.write_all(HEADER)?;
+        writer.write_all(&plan.to_le_bytes())?;
+        let buffered = io::BufWriter::with_capacity(BUFFER_BYTES, &mut writer);
+        let written = postcard::to_io(&parts, buffered).map(|mut buffered| buffered.flush());
+        // The form says only that writing failed; why, the writer knows.
+        if let Some(error) = writer.failed {
+            return Err(error);
+        }
+        written.map_err(io::Error::other)??;
+        let checksum = writer.checksum.finalize();
+        writer.writer.write_all(&checksum.to_le_bytes())?;
+        writer.writer.flush()
     }
 
     /// The state that was written as bytes, following the plan that it was made with.
@@ -144,20 +227,31 @@ impl Engine {
     /// # Errors
     /// A phrase that says why the bytes cannot be used.
     pub fn from_snapshot(plan: &MeasurementPlan, bytes: &[u8]) -> Result<Self, String> {
-        let Some((header, rest)) = bytes.split_at_checked(HEADER_BYTES) else {
-            return Err("it is too short".into());
-        };
-        if &header[..HEADER.len()] != HEADER {
-            return Err("it is of a form that this program does not read".into());
+        if snapshot_follows(plan, bytes) == Some(false) {
+            return Err("it follows another measurement plan".into());
         }
-        if crc32fast::hash(rest).to_le_bytes() != header[HEADER.len()..] {
-            return Err("its checksum does not match".into());
-        }
-        let parts: Parts = postcard::from_bytes(rest).map_err(|error| error.to_string())?;
-        Self::from_parts(plan, parts)
+        Self::from_parts(plan, parts_of(bytes)?)
     }
 
-    fn from_parts(plan: &MeasurementPlan, parts: Parts) -> Result<Self, String> {
+    /// What a state that was written as bytes hands on to one that is made again from the lake.
+    ///
+    /// # Errors
+    /// As [`Self::from_snapshot`].
+    pub fn predecessor(bytes: &[u8]) -> Result<Predecessor, String> {
+        let parts = parts_of(bytes)?;
+        let (experiments, variants) = (names(parts.small.experiments), names(parts.small.variants));
+        let arms = parts.small.arms.iter().filter(|arm| arm.written).map(|arm| {
+            let (experiment, variant) = (experiments.text(arm.experiment), variants.text(arm.variant));
+            (experiment.to_owned(), variant.to_owned())
+        });
+        Ok(Predecessor {
+            watermark: parts.small.watermark.0,
+            seen: SeenIds::from_parts(parts.seen),
+            arms: arms.collect(),
+        })
+    }
+
+    fn from_parts(plan: &MeasurementPlan, mut parts: Parts) -> Result<Self, String> {
         let small = parts.small;
         let mut engine = Self::new(plan, small.horizons);
         engine.experiments = names(small.experiments);
@@ -191,8 +285,8 @@ impl Engine {
         engine.arms = Arms::from_list(small.arms);
         engine.windows = Windows::from_parts(
             parts.rows,
-            parts.cells,
-            &parts.values,
+            &parts.cells,
+            &mut parts.values,
             small.free_rows,
             small.closed_below,
         );
@@ -208,11 +302,5 @@ impl Engine {
     /// Follows other horizons from now on.
     pub fn set_horizons(&mut self, horizons: Horizons) {
         self.horizons = horizons;
-    }
-
-    /// Has every summary and all windows of the given days written again, because the plan is another one now.
-    pub fn announce_everything(&mut self, days: impl Iterator<Item = i32>) {
-        self.dirty.days.extend(days);
-        self.arms.mark_all_changed();
     }
 }

@@ -314,12 +314,23 @@ fn reconcile(engine: &mut Engine, tables: &mut Tables, events: &[Given]) {
 
 /// Runs events through an engine in epochs, mends what came too late, and gives what its tables say.
 fn run(events: &[Given], epoch_events: usize, lateness_seconds: i64, restart: bool) -> Truth {
+    run_within(LIMITS, events, epoch_events, lateness_seconds, restart)
+}
+
+fn run_within(
+    limits: Limits,
+    events: &[Given],
+    epoch_events: usize,
+    lateness_seconds: i64,
+    restart: bool,
+) -> Truth {
     let horizons = Horizons {
         lateness_micros: lateness_seconds * SECOND,
         dedup_micros: lateness_seconds * SECOND,
     };
     let plan = MeasurementPlan::discover();
     let mut engine = Engine::new(&plan, horizons);
+    engine.limits = limits;
     let (mut runs, mut tables, mut accepted) = (Runs::default(), Tables::default(), Vec::new());
     let mut watermark = i64::MIN;
     for (epoch, events) in events.chunks(epoch_events).enumerate() {
@@ -331,7 +342,8 @@ fn run(events: &[Given], epoch_events: usize, lateness_seconds: i64, restart: bo
             tables.take(engine.take_derived(false));
         }
         if restart {
-            engine = Engine::from_snapshot(&plan, &engine.to_snapshot()).unwrap();
+            engine = Engine::from_snapshot(&plan, &snapshot_of(&engine)).unwrap();
+            engine.limits = limits;
         }
     }
     tables.take(engine.take_derived(true));
@@ -387,17 +399,70 @@ proptest! {
     }
 
     #[test]
+    fn holding_less_of_the_past_changes_nothing(
+        events in given(), epoch in 1_usize..20, tracks in 0_usize..20, ids in 0_usize..20, restart in any::<bool>()
+    ) {
+        // What must never change: what memory does not hold is found on storage and made good.
+        let limits = Limits { tracks, ids, left_behind: 0, lateness_min_micros: 500 * SECOND };
+        prop_assert_eq!(run_within(limits, &events, epoch, 40_000, restart), reference(&events));
+    }
+
+    #[test]
     fn a_snapshot_is_the_whole_state(events in given(), epoch in 1_usize..20, lateness in 1_i64..20_000) {
         // What must never change: restarting from a snapshot after every epoch changes nothing.
         prop_assert_eq!(run(&events, epoch, lateness, true), run(&events, epoch, lateness, false));
     }
 }
 
+fn snapshot_of(engine: &Engine) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    engine
+        .write_snapshot(&MeasurementPlan::discover(), &mut bytes)
+        .unwrap();
+    bytes
+}
+
+#[test]
+fn a_snapshot_of_the_first_form_is_read() {
+    // What must never change: lakes that older programs wrote open.
+    let plan = MeasurementPlan::discover();
+    let mut bytes = snapshot_of(&Engine::new(&plan, Horizons::LIVE));
+    let checksum = bytes.split_off(bytes.len() - 4);
+    let body = bytes.split_off(8 + 16);
+    let checksum_of_body = crc32fast::hash(&body).to_le_bytes();
+    assert_ne!(checksum, checksum_of_body);
+    let first_form = [b"EXPSNAP1".as_slice(), &checksum_of_body, &body].concat();
+    let engine = Engine::from_snapshot(&plan, &first_form).unwrap();
+    assert_eq!(engine.watermark(), Timestamp(i64::MIN));
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_written_says_why() {
+    struct Full;
+    impl std::io::Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            match bytes.len() {
+                8 => Ok(8),
+                _ => Err(std::io::Error::other("no space left")),
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let engine = Engine::new(&MeasurementPlan::discover(), Horizons::LIVE);
+    let error = engine
+        .write_snapshot(&MeasurementPlan::discover(), Full)
+        .unwrap_err();
+    assert!(error.to_string().contains("no space left"), "{error}");
+}
+
 #[test]
 fn a_damaged_snapshot_is_refused() {
     let plan = MeasurementPlan::discover();
     let engine = Engine::new(&plan, Horizons::LIVE);
-    let mut bytes = engine.to_snapshot();
+    let mut bytes = snapshot_of(&engine);
     assert!(Engine::from_snapshot(&plan, &bytes[..5]).is_err());
     let last = bytes.len() - 1;
     bytes[last] ^= 1;

@@ -119,6 +119,30 @@ impl Tracks {
             self.entries.pop_front();
             self.first += 1;
         }
+        self.shrink();
+    }
+
+    /// Lets go of the oldest arrivals beyond `max` tracks, until one is not before the instant. Gives the event time up
+    /// to which tracks were let go because of it.
+    pub fn let_go_beyond(&mut self, max: usize, until: Timestamp) -> Option<Timestamp> {
+        if self.entries.len() <= max {
+            return None;
+        }
+        let mut let_go = None;
+        while self.entries.len() > max
+            && let Some(track) = self.entries.front()
+            && track.ts < until
+        {
+            let_go = let_go.max(Some(track.ts));
+            self.entries.pop_front();
+            self.first += 1;
+        }
+        self.dropped_until = self.dropped_until.max(let_go.unwrap_or(self.dropped_until));
+        self.shrink();
+        let_go
+    }
+
+    fn shrink(&mut self) {
         // The deque would keep the memory of its busiest hour for ever.
         if self.entries.capacity() > 4 * self.entries.len() + 1_024 {
             self.entries.shrink_to(2 * self.entries.len());

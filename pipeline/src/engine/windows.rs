@@ -1,8 +1,9 @@
 //! Tumbling windows of event time: per (window, arm, measure) the sums over users of their values in that window.
 //!
 //! A *row* is one such key; a *cell* is one user's part of it. Cells hang in lists from the user's running value, newest
-//! first, one list per window size. When a window closes its rows are given out and forgotten; its cells are left behind
-//! and swept when they are many, for a cell is only ever found by its window and a closed window is never asked for.
+//! first, one list per window size. When a window closes its rows are given out; its cells are left behind and swept when
+//! they are many, for a cell is only ever found by its window and a closed window is never asked for. A row's number is
+//! used again only after that: until then it tells its cells' window.
 
 use std::collections::BTreeMap;
 
@@ -13,9 +14,6 @@ use super::users::{NONE, Value};
 
 /// The window sizes in seconds.
 pub const WINDOW_SECONDS: [i32; 3] = [60, 3_600, 86_400];
-/// Left-behind cells are swept when there are this many, and more than half of all: so each is moved twice at most.
-const SWEEP_MIN_CELLS: u64 = 100_000;
-
 /// Names a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub(crate) struct RowKey {
@@ -42,11 +40,9 @@ pub(crate) struct Row {
     pub changed: bool,
 }
 
-/// One user's part of a row.
-#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+/// One user's part of a row. There are more of these than of anything else.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Cell {
-    /// The window, as in [`RowKey::index`].
-    pub index: i64,
     /// The sum of the user's events in the window.
     pub sum: f64,
     /// The next older cell of the list.
@@ -55,11 +51,23 @@ pub(crate) struct Cell {
     pub row: u32,
 }
 
+/// A cell as a snapshot keeps it.
+#[derive(Debug, Clone, Copy, serde::Serialize, serde::Deserialize)]
+pub(crate) struct StoredCell {
+    /// The window, as in [`RowKey::index`].
+    index: i64,
+    sum: f64,
+    next: u32,
+    row: u32,
+}
+
 /// All open windows.
 #[derive(Debug, Default)]
 pub(crate) struct Windows {
     pub(super) rows: Vec<Row>,
     free_rows: Vec<u32>,
+    /// Rows of closed windows that cells which were left behind still name.
+    closed_rows: Vec<u32>,
     numbers: HashMap<RowKey, u32>,
     by_window: [BTreeMap<i64, Vec<u32>>; 3],
     pub(super) cells: Vec<Cell>,
@@ -83,32 +91,41 @@ impl Windows {
         }
     }
 
-    /// The windows of a snapshot: rows and cells keep their numbers, and cells that no value leads to are free.
+    /// The windows of a snapshot: rows and cells keep their numbers. Cells of closed windows are taken out of the values'
+    /// lists; they and all that no value leads to are free.
     pub fn from_parts(
         rows: Vec<Row>,
-        cells: Vec<Cell>,
-        values: &[Value],
+        stored: &[StoredCell],
+        values: &mut [Value],
         free_rows: Vec<u32>,
         closed_below: [i64; 3],
     ) -> Self {
-        let mut used = vec![false; cells.len()];
-        for mut at in values.iter().flat_map(|value| value.cells) {
-            while at != NONE {
-                used[at as usize] = true;
-                at = cells[at as usize].next;
-            }
-        }
-        let free_cells = (0..cells.len() as u32)
-            .filter(|number| !used[*number as usize])
-            .collect();
         let mut windows = Self {
             rows,
-            cells,
-            free_cells,
+            cells: stored.iter().map(StoredCell::cell).collect(),
             free_rows,
             closed_below,
             ..Self::default()
         };
+        let mut used = vec![false; stored.len()];
+        for (size, value) in values
+            .iter_mut()
+            .flat_map(|value| value.cells.iter_mut().enumerate())
+        {
+            let mut at = std::mem::replace(value, NONE);
+            let mut kept = NONE;
+            while at != NONE {
+                let cell = stored[at as usize];
+                if cell.index >= closed_below[size] {
+                    used[at as usize] = true;
+                    windows.append(value, &mut kept, at);
+                }
+                at = cell.next;
+            }
+        }
+        windows.free_cells = (0..stored.len() as u32)
+            .filter(|number| !used[*number as usize])
+            .collect();
         let free: std::collections::HashSet<u32> = windows.free_rows.iter().copied().collect();
         for number in (0..windows.rows.len() as u32).filter(|number| !free.contains(number)) {
             let key = windows.rows[number as usize].key;
@@ -121,9 +138,33 @@ impl Windows {
         windows
     }
 
-    /// The free row numbers, for a snapshot.
-    pub fn free_rows(&self) -> &[u32] {
-        &self.free_rows
+    /// Hangs a cell behind the last one of a list, or makes it the first.
+    fn append(&mut self, first: &mut u32, last: &mut u32, cell: u32) {
+        match *last {
+            NONE => *first = cell,
+            last => self.cells[last as usize].next = cell,
+        }
+        self.cells[cell as usize].next = NONE;
+        *last = cell;
+    }
+
+    /// The rows that are free once the cells left behind are gone, for a snapshot, which leaves those out.
+    pub fn free_rows(&self) -> Vec<u32> {
+        self.free_rows.iter().chain(&self.closed_rows).copied().collect()
+    }
+
+    /// The cells, for a snapshot.
+    pub fn stored_cells(&self) -> impl ExactSizeIterator<Item = StoredCell> {
+        self.cells.iter().map(|cell| StoredCell {
+            index: self.index_of(cell),
+            sum: cell.sum,
+            next: cell.next,
+            row: cell.row,
+        })
+    }
+
+    fn index_of(&self, cell: &Cell) -> i64 {
+        self.rows[cell.row as usize].key.index
     }
 
     /// Whether any window that holds the instant is closed.
@@ -176,7 +217,7 @@ impl Windows {
                 continue;
             }
             let mut at = value.cells[size];
-            while at != NONE && self.cells[at as usize].index != index {
+            while at != NONE && self.index_of(&self.cells[at as usize]) != index {
                 at = self.cells[at as usize].next;
             }
             if at != NONE {
@@ -197,7 +238,6 @@ impl Windows {
             self.rows[row as usize].sums.add(amount);
             self.rows[row as usize].changed = true;
             value.cells[size] = self.new_cell(Cell {
-                index,
                 sum: amount,
                 next: value.cells[size],
                 row,
@@ -221,7 +261,7 @@ impl Windows {
             while at != NONE {
                 let (number, cell) = (at, self.cells[at as usize]);
                 at = cell.next;
-                if cell.index < self.closed_below[size] {
+                if self.index_of(&cell) < self.closed_below[size] {
                     continue;
                 }
                 self.take_from_row(&cell);
@@ -249,7 +289,7 @@ impl Windows {
             let mut at = std::mem::replace(&mut value.cells[size], NONE);
             while at != NONE {
                 let cell = self.cells[at as usize];
-                if cell.index < self.closed_below[size] {
+                if self.index_of(&cell) < self.closed_below[size] {
                     self.left_behind = self.left_behind.saturating_sub(1);
                 } else {
                     self.take_from_row(&cell);
@@ -279,7 +319,10 @@ impl Windows {
                 if row.changed {
                     out.push(row.clone());
                 }
-                self.free_rows.push(number);
+                match row.sums.units {
+                    0 => self.free_rows.push(number),
+                    _ => self.closed_rows.push(number),
+                }
             }
         }
     }
@@ -310,34 +353,41 @@ impl Windows {
         }
     }
 
-    /// Frees the cells of closed windows once they are many.
-    pub fn sweep(&mut self, values: &mut [Value]) {
+    /// Frees the cells of closed windows once there are `min` of them, and they are a third of all: so each is looked at
+    /// three times at most.
+    pub fn sweep(&mut self, values: &mut [Value], min: u64) {
         let live = (self.cells.len() - self.free_cells.len()) as u64;
-        if self.left_behind < SWEEP_MIN_CELLS || self.left_behind * 2 < live {
+        if self.left_behind < min || self.left_behind * 3 < live {
             return;
         }
-        for value in values {
-            for size in 0..WINDOW_SECONDS.len() {
-                let boundary = self.closed_below[size];
-                let mut kept = NONE;
-                let mut at = std::mem::replace(&mut value.cells[size], NONE);
-                while at != NONE {
-                    let next = self.cells[at as usize].next;
-                    if self.cells[at as usize].index < boundary {
-                        self.free_cells.push(at);
-                    } else {
-                        if kept == NONE {
-                            value.cells[size] = at;
-                        } else {
-                            self.cells[kept as usize].next = at;
-                        }
-                        self.cells[at as usize].next = NONE;
-                        kept = at;
-                    }
-                    at = next;
+        for (size, value) in values
+            .iter_mut()
+            .flat_map(|value| value.cells.iter_mut().enumerate())
+        {
+            let boundary = self.closed_below[size];
+            let mut kept = NONE;
+            let mut at = std::mem::replace(value, NONE);
+            while at != NONE {
+                let next = self.cells[at as usize].next;
+                if self.index_of(&self.cells[at as usize]) < boundary {
+                    self.free_cells.push(at);
+                } else {
+                    self.append(value, &mut kept, at);
                 }
+                at = next;
             }
         }
+        self.free_rows.append(&mut self.closed_rows);
         self.left_behind = 0;
+    }
+}
+
+impl StoredCell {
+    fn cell(&self) -> Cell {
+        Cell {
+            sum: self.sum,
+            next: self.next,
+            row: self.row,
+        }
     }
 }

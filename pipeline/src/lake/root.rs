@@ -8,11 +8,14 @@ use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, WriteMultipart};
 use url::Url;
 
 use crate::PipelineError;
 use crate::schema::Table;
+
+/// The size of a part of a large object; stores take at most ten thousand parts of at least five megabytes.
+const PART_BYTES: usize = 8 * 1024 * 1024;
 
 /// Where the lake and the state of the pipeline live.
 #[derive(Debug, Clone)]
@@ -87,6 +90,50 @@ impl Root {
             .await
             .map_err(error)?;
         self.sync(path)
+    }
+
+    /// Starts to write an object part by part; it is there only once [`Self::finish`] has returned.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn start(&self, path: &str) -> Result<WriteMultipart, PipelineError> {
+        let upload = self.store.put_multipart(&Path::from(path)).await;
+        let upload = upload.map_err(|source| PipelineError::Object {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(WriteMultipart::new_with_chunk_size(upload, PART_BYTES))
+    }
+
+    /// Makes an object out of its parts; it is durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub async fn finish(&self, path: &str, upload: WriteMultipart) -> Result<(), PipelineError> {
+        let finished = upload.finish().await;
+        finished.map_err(|source| PipelineError::Object {
+            action: "write",
+            path: path.to_owned(),
+            source,
+        })?;
+        self.sync(path)
+    }
+
+    /// Whether an object is there.
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    pub async fn exists(&self, path: &str) -> Result<bool, PipelineError> {
+        match self.store.head(&Path::from(path)).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(PipelineError::Object {
+                action: "read",
+                path: path.to_owned(),
+                source,
+            }),
+        }
     }
 
     /// Reads an object whole; none when it is not there.

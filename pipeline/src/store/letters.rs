@@ -41,7 +41,7 @@ fn columns_error(source: arrow::error::ArrowError) -> PipelineError {
     }
 }
 
-fn with_readable_payload(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+pub(crate) fn with_readable_payload(batch: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
     let place = batch.schema().index_of("payload")?;
     let payloads = cast(batch.column(place), &DataType::Binary)?;
     let texts: StringArray = payloads
@@ -96,7 +96,7 @@ pub async fn for_each_dead_letter(
         let payloads = cast(batch?.column(0), &DataType::Binary).map_err(columns_error)?;
         let payloads = payloads.as_binary::<i32>();
         for place in 0..payloads.len() {
-            each(payloads.value(place)).map_err(PipelineError::DeadLetters)?;
+            each(payloads.value(place)).map_err(PipelineError::HandOn)?;
             letters += 1;
         }
     }

@@ -161,7 +161,8 @@ pub async fn experiments(
     let context = super::session(lake).await?;
     let plan = plan(lake).await?;
     let mut found: BTreeMap<ExperimentKey, ExperimentSummary> = BTreeMap::new();
-    for stored in summaries(&context, as_of).await? {
+    let measured = |stored: &StoredSummary| plan.measures(&stored.row.experiment, &stored.row.metric);
+    for stored in summaries(&context, as_of).await?.into_iter().filter(measured) {
         let keys = (
             ExperimentKey::new(&stored.row.experiment),
             VariantKey::new(&stored.row.variant),

@@ -11,11 +11,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use control::store::{Definition, PAGE_LIMIT_MAX};
-use control::{Actor, Change, ControlError, Document, ListFilter, ObjectKind, Page, PageRequest};
+use control::{Change, ControlError, Document, ListFilter, ObjectKind, Page, PageRequest};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
 
+use crate::access::Caller;
 use crate::extract::{self, IdempotencyKey, IfMatch};
 use crate::limits::RequestId;
 use crate::problem::{ApiResult, Code, Problem};
@@ -131,22 +132,27 @@ impl FromRequestParts<Arc<ApiState>> for Writer {
 
     async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> ApiResult<Self> {
         let IdempotencyKey(idempotency_key) = IdempotencyKey::from_request_parts(parts, state).await?;
+        let caller = Caller::from_request_parts(parts, state).await?;
         let reason = match parts.headers.get("x-change-reason") {
             None => None,
             Some(value) => Some(reason(value.as_bytes())?),
         };
-        let origin = parts
-            .extensions
-            .get::<RequestId>()
-            .map(|id| format!("request {}", id.0));
+        let origin = parts.extensions.get::<RequestId>().map(|id| origin(&caller, id));
         Ok(Self(Change {
-            // The server is reached from this machine only until keys exist, so whoever asks sits at it.
-            actor: Actor::local(),
+            actor: caller.principal?.actor,
             at: state.clock.now(),
             reason,
             origin,
             idempotency_key,
         }))
+    }
+}
+
+/// From where a change came: the machine and the request.
+fn origin(caller: &Caller, id: &RequestId) -> String {
+    match caller.address {
+        Some(address) => format!("address {address}, request {}", id.0),
+        None => format!("request {}", id.0),
     }
 }
 
@@ -172,6 +178,7 @@ impl From<ControlError> for Problem {
             }
             E::InUse { .. }
             | E::AlreadySafe { .. }
+            | E::LastAdmin { .. }
             | E::NotAllowed { .. }
             | E::NotADraft { .. }
             | E::Managed { .. }
@@ -186,6 +193,17 @@ impl From<ControlError> for Problem {
                         format!("{}: {}", failed.check, failed.message),
                     )
                 })
+            }
+            E::InvalidKey { .. } => Self::new(Code::InvalidDefinition, text),
+            E::InvalidPassword { .. } => {
+                Self::new(Code::InvalidBody, text).at("/password", "has another length")
+            }
+            E::NameMissing => Self::new(Code::InvalidBody, text).at("/name", "is missing"),
+            E::TooManyEditors { .. } => Self::new(Code::InvalidBody, text).at("/editors", "are too many"),
+            E::InvalidLink => Self::new(Code::InvalidLink, text),
+            E::WrongCredentials => Self::new(Code::WrongCredentials, text),
+            E::LockedOut { retry_after_seconds } => {
+                Self::new(Code::RateLimited, text).retry_after(retry_after_seconds)
             }
             E::IdempotencyMismatch { .. } => Self::new(Code::IdempotencyKeyReused, text),
             E::InvalidLimit { .. } => Self::new(Code::InvalidQuery, text),

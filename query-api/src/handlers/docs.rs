@@ -14,6 +14,12 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 );
 const REVALIDATE: HeaderValue = HeaderValue::from_static("no-cache");
 
+/// Pages with a form also run their one script, which talks to this server alone.
+const FORM_POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+     frame-ancestors 'none'",
+);
+
 static DOCUMENT: LazyLock<serde_json::Value> = LazyLock::new(openapi::document);
 static DOCUMENT_TEXT: LazyLock<Bytes> =
     LazyLock::new(|| serde_json::to_vec_pretty(&*DOCUMENT).unwrap_or_default().into());
@@ -21,15 +27,19 @@ static DOCS_PAGE: LazyLock<Bytes> = LazyLock::new(|| pages::docs(&DOCUMENT).into
 static HOME_PAGE: LazyLock<Bytes> = LazyLock::new(|| pages::home().into());
 
 fn page(html: &Bytes) -> Response {
+    page_under(PAGE_POLICY, html.clone())
+}
+
+fn page_under(policy: HeaderValue, html: Bytes) -> Response {
     let headers = [
         (
             header::CONTENT_TYPE,
             HeaderValue::from_static("text/html; charset=utf-8"),
         ),
-        (header::CONTENT_SECURITY_POLICY, PAGE_POLICY),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::CACHE_CONTROL, REVALIDATE),
     ];
-    (headers, html.clone()).into_response()
+    (headers, html).into_response()
 }
 
 /// This document
@@ -59,6 +69,36 @@ pub async fn docs() -> Response {
     responses((status = 200, content_type = "text/html", body = String, description = "The page.")))]
 pub async fn home() -> Response {
     page(&HOME_PAGE)
+}
+
+/// The page of one-time links
+///
+/// The link itself stands behind the `#`, which browsers keep to themselves.
+#[utoipa::path(get, path = "/setup", tag = "operation", operation_id = "setup",
+    responses((status = 200, content_type = "text/html", body = String, description = "The page.")))]
+pub async fn setup() -> Response {
+    page_under(FORM_POLICY, pages::setup().into())
+}
+
+/// The page to log in
+#[utoipa::path(get, path = "/login", tag = "operation", operation_id = "login_page",
+    responses((status = 200, content_type = "text/html", body = String, description = "The page.")))]
+pub async fn login() -> Response {
+    page_under(FORM_POLICY, pages::login().into())
+}
+
+/// The script of the two pages with forms
+#[utoipa::path(get, path = "/access.js", tag = "operation", operation_id = "access_script",
+    responses((status = 200, content_type = "text/javascript", body = String, description = "The script.")))]
+pub async fn access_script() -> Response {
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/javascript; charset=utf-8"),
+        ),
+        (header::CACHE_CONTROL, REVALIDATE),
+    ];
+    (headers, pages::ACCESS_SCRIPT).into_response()
 }
 
 /// The style of all pages

@@ -2,20 +2,52 @@
 
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRequestParts, State};
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use axum::response::Response;
-use control::RolloutAction;
+use control::{ControlError, ObjectKind, RolloutAction};
 use domain::RolloutScheduleKey;
 
 use super::definitions::{self, Writer};
+use crate::access::AllowedVersion;
 use crate::extract::{self, PathKey, SeenVersion};
-use crate::problem::ApiResult;
+use crate::problem::{ApiResult, Problem};
 use crate::state::ApiState;
 use crate::wire;
 
-type Key = PathKey<RolloutScheduleKey>;
 type Shared = State<Arc<ApiState>>;
+
+/// The schedule to act on, at the version that the caller has seen or, for a draft, at the one whose flag they may change:
+/// a draft may turn to another flag between the two looks at it.
+pub struct Target {
+    key: RolloutScheduleKey,
+    version: Option<i64>,
+}
+
+impl FromRequestParts<Arc<ApiState>> for Target {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> ApiResult<Self> {
+        let PathKey(key) = PathKey::<RolloutScheduleKey>::from_request_parts(parts, state).await?;
+        let SeenVersion(seen) = SeenVersion::from_request_parts(parts, state).await?;
+        let allowed = parts.extensions.get::<AllowedVersion>().map(|allowed| allowed.0);
+        match (seen, allowed) {
+            (Some(expected), Some(current)) if expected != current => {
+                Err(Problem::from(ControlError::VersionConflict {
+                    kind: ObjectKind::RolloutSchedule,
+                    key: key.to_string(),
+                    expected,
+                    current,
+                }))
+            }
+            _ => Ok(Self {
+                key,
+                version: seen.or(allowed),
+            }),
+        }
+    }
+}
 
 /// Start a rollout schedule
 ///
@@ -23,15 +55,15 @@ type Shared = State<Arc<ApiState>>;
 /// begins at once.
 #[utoipa::path(post, path = "/api/v1/rollout-schedules/{key}/start", tag = "rollout-schedules", operation_id = "start_rollout",
     responses((status = 200, body = wire::RolloutScheduleDocument, description = "Running.")))]
-pub async fn start(state: Shared, key: Key, seen: SeenVersion, writer: Writer) -> ApiResult<Response> {
-    act(state, key, seen, RolloutAction::Start, writer).await
+pub async fn start(state: Shared, target: Target, writer: Writer) -> ApiResult<Response> {
+    act(state, target, RolloutAction::Start, writer).await
 }
 
 /// Hold a rollout schedule where it is
 #[utoipa::path(post, path = "/api/v1/rollout-schedules/{key}/pause", tag = "rollout-schedules", operation_id = "pause_rollout",
     responses((status = 200, body = wire::RolloutScheduleDocument, description = "Paused.")))]
-pub async fn pause(state: Shared, key: Key, seen: SeenVersion, writer: Writer) -> ApiResult<Response> {
-    act(state, key, seen, RolloutAction::Pause, writer).await
+pub async fn pause(state: Shared, target: Target, writer: Writer) -> ApiResult<Response> {
+    act(state, target, RolloutAction::Pause, writer).await
 }
 
 /// Let a paused rollout schedule go on
@@ -39,8 +71,8 @@ pub async fn pause(state: Shared, key: Key, seen: SeenVersion, writer: Writer) -
 /// The time that it was paused does not count towards its present stage.
 #[utoipa::path(post, path = "/api/v1/rollout-schedules/{key}/resume", tag = "rollout-schedules", operation_id = "resume_rollout",
     responses((status = 200, body = wire::RolloutScheduleDocument, description = "Running.")))]
-pub async fn resume(state: Shared, key: Key, seen: SeenVersion, writer: Writer) -> ApiResult<Response> {
-    act(state, key, seen, RolloutAction::Resume, writer).await
+pub async fn resume(state: Shared, target: Target, writer: Writer) -> ApiResult<Response> {
+    act(state, target, RolloutAction::Resume, writer).await
 }
 
 /// Begin the next stage now
@@ -48,8 +80,8 @@ pub async fn resume(state: Shared, key: Key, seen: SeenVersion, writer: Writer) 
 /// Whatever it waits for.
 #[utoipa::path(post, path = "/api/v1/rollout-schedules/{key}/advance", tag = "rollout-schedules", operation_id = "advance_rollout",
     responses((status = 200, body = wire::RolloutScheduleDocument, description = "At the next stage.")))]
-pub async fn advance(state: Shared, key: Key, seen: SeenVersion, writer: Writer) -> ApiResult<Response> {
-    act(state, key, seen, RolloutAction::Advance, writer).await
+pub async fn advance(state: Shared, target: Target, writer: Writer) -> ApiResult<Response> {
+    act(state, target, RolloutAction::Advance, writer).await
 }
 
 /// Take a rollout back
@@ -57,18 +89,17 @@ pub async fn advance(state: Shared, key: Key, seen: SeenVersion, writer: Writer)
 /// Turns the flag to its safe variation, as a guardrail does, and ends the schedule.
 #[utoipa::path(post, path = "/api/v1/rollout-schedules/{key}/rollback", tag = "rollout-schedules", operation_id = "roll_back_rollout",
     responses((status = 200, body = wire::RolloutScheduleDocument, description = "Rolled back.")))]
-pub async fn roll_back(state: Shared, key: Key, seen: SeenVersion, writer: Writer) -> ApiResult<Response> {
-    act(state, key, seen, RolloutAction::RollBack, writer).await
+pub async fn roll_back(state: Shared, target: Target, writer: Writer) -> ApiResult<Response> {
+    act(state, target, RolloutAction::RollBack, writer).await
 }
 
 async fn act(
     State(state): Shared,
-    PathKey(key): Key,
-    SeenVersion(seen): SeenVersion,
+    Target { key, version }: Target,
     action: RolloutAction,
     Writer(change): Writer,
 ) -> ApiResult<Response> {
-    let document = state.store.act_on_rollout(&key, action, seen, &change).await?;
+    let document = state.store.act_on_rollout(&key, action, version, &change).await?;
     definitions::changed(&state).await;
     let wire = definitions::to_wire(&document)?;
     Ok(extract::versioned(&HeaderMap::new(), document.version, wire))

@@ -282,7 +282,7 @@ async fn every_write_leaves_one_record_that_says_why() {
     assert_eq!(actions, ["update", "create"]);
     let first = &log["items"][1];
     assert_eq!(first["reason"], "asked for by sales");
-    assert_eq!(first["origin"], format!("request {id}"));
+    assert_eq!(first["origin"], format!("address 127.0.0.1, request {id}"));
     assert_eq!(
         (&first["actor"], &first["before"]),
         (&json!("local"), &Value::Null)

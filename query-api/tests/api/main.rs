@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod access;
 mod catalog;
 mod conformance;
 mod definitions;
@@ -12,9 +13,12 @@ mod life_cycle;
 mod ofrep;
 mod openfeature;
 mod operation;
+mod owners;
+mod people;
 mod postgres;
 mod results;
 mod safety;
+mod secrets;
 mod server;
 mod serving;
 mod staleness;

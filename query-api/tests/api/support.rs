@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use control::{Store, WebhookSettings};
+use control::{Access, AccessSettings, Store, WebhookSettings};
 use domain::results::ExperimentSummary;
 use domain::rules::Ruleset;
 use domain::{Positions, Timestamp};
@@ -11,8 +11,8 @@ use ingest::sources::log::LogSource;
 use ingest::{Collector, CollectorSettings, EmbeddedLog, LogSettings, Source, SourceEvent};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use query_api::{
-    ApiState, Counters, ExposureLog, HealthCheck, HealthStatus, HostPolicy, ResultsView, RulesetHandle,
-    ServerLimits, WatchedResults,
+    ApiState, Counters, ExposureLog, HealthCheck, HealthStatus, HostPolicy, RateSettings, Rates, ResultsView,
+    RulesetHandle, ServerLimits, WatchedResults,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -32,6 +32,9 @@ pub struct Server {
     pub address: SocketAddr,
     /// Its store, for what the API cannot do.
     pub store: Store,
+    /// Who comes in.
+    pub access: Arc<Access>,
+    rates: RateSettings,
     collector: Collector,
     log: EmbeddedLog,
     /// What its evaluations use.
@@ -78,33 +81,45 @@ pub fn problem(answer: &Answer, status: u16, code: &str) {
     assert_eq!(body["instance"], format!("urn:uuid:{id}"));
 }
 
+fn clock() -> Arc<dyn control::Clock> {
+    Arc::new(|| Timestamp::parse(NOW).unwrap())
+}
+
 impl Server {
     pub async fn start() -> Self {
         Self::start_with(ServerLimits::default()).await
     }
 
     pub async fn start_with(limits: ServerLimits) -> Self {
-        Self::start_parts(limits, RulesetHandle::new(Ruleset::default())).await
+        let access = (AccessSettings::default(), RateSettings::default());
+        Self::start_parts(access, limits, RulesetHandle::new(Ruleset::default())).await
+    }
+
+    /// A server under settings of who comes in, and how often.
+    pub async fn start_under(settings: AccessSettings, rates: RateSettings) -> Self {
+        let ruleset = RulesetHandle::new(Ruleset::default());
+        Self::start_parts((settings, rates), ServerLimits::default(), ruleset).await
     }
 
     /// A server whose store does not answer, with a ruleset that is kept in a folder.
     pub async fn start_without_store(folder: &std::path::Path) -> Self {
-        let server = Self::start_parts(ServerLimits::default(), Self::kept_in(folder)).await;
+        let server = Self::start_keeping(folder).await;
         server.store.close().await;
         server
     }
 
     /// A server with a ruleset that is kept in a folder.
     pub async fn start_keeping(folder: &std::path::Path) -> Self {
-        Self::start_parts(ServerLimits::default(), Self::kept_in(folder)).await
+        let ruleset = RulesetHandle::kept_in(&folder.join("ruleset.kept"), clock());
+        let access = (AccessSettings::default(), RateSettings::default());
+        Self::start_parts(access, ServerLimits::default(), ruleset).await
     }
 
-    fn kept_in(folder: &std::path::Path) -> RulesetHandle {
-        let clock = Arc::new(|| Timestamp::parse(NOW).unwrap());
-        RulesetHandle::kept_in(&folder.join("ruleset.kept"), clock)
-    }
-
-    async fn start_parts(limits: ServerLimits, ruleset: RulesetHandle) -> Self {
+    async fn start_parts(
+        (settings, rates): (AccessSettings, RateSettings),
+        limits: ServerLimits,
+        ruleset: RulesetHandle,
+    ) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(&folder.path().join("store.sqlite")).await.unwrap();
         Self::start_all(limits, ruleset, store, folder).await
@@ -118,12 +133,12 @@ impl Server {
 
     async fn start_all(limits: ServerLimits, ruleset: RulesetHandle, store: Store, folder: TempDir) -> Self {
         // Small, so that a test can fill it.
-        let settings = LogSettings {
+        let log_settings = LogSettings {
             segment_bytes: 1024 * 1024,
             max_held_bytes: 4 * 1024 * 1024,
             ..LogSettings::default()
         };
-        let (log, _) = EmbeddedLog::open(&folder.path().join("log"), settings).unwrap();
+        let (log, _) = EmbeddedLog::open(&folder.path().join("log"), log_settings).unwrap();
         let collector = Collector::new(log.clone(), CollectorSettings::default());
         let (views, _) = watch::channel(Arc::new(ResultsView {
             epoch: 0,
@@ -132,9 +147,12 @@ impl Server {
             counters: Counters::default(),
         }));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let access = Access::open(store.clone(), clock(), settings).await.unwrap();
         let mut server = Self {
             address: listener.local_addr().unwrap(),
             store,
+            access: Arc::new(access),
+            rates,
             collector,
             log,
             ruleset: Arc::new(ruleset),
@@ -156,11 +174,13 @@ impl Server {
         let health = Arc::clone(&self.health);
         ApiState {
             store: self.store.clone(),
+            access: Arc::clone(&self.access),
+            rates: Rates::new(self.rates.clone()),
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
             exposures: ExposureLog::default(),
             results: Arc::new(WatchedResults(self.views.subscribe())),
-            clock: Arc::new(|| Timestamp::parse(NOW).unwrap()),
+            clock: clock(),
             health: Arc::new(move || health.lock().unwrap().clone()),
             prometheus: PrometheusBuilder::new().build_recorder().handle(),
             hosts: HostPolicy::Local,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use control::Store;
 use domain::metric::MeasurementPlan;
-use domain::{ExperimentKey, PartitionId, Position};
+use domain::{ExperimentKey, PartitionId, Position, Positions};
 use ingest::sources::log::{LOG_PARTITION, LogSource};
 use ingest::{EmbeddedLog, Source};
 use pipeline::engine::Watch;
@@ -44,8 +44,6 @@ pub struct Supervisor {
     pub watches: watch::Receiver<Vec<Watch>>,
     /// What the engine says of itself.
     pub health: EngineHealth,
-    /// Becomes true when the log stands where the lake wants it.
-    pub aligned: watch::Sender<bool>,
     /// The clock.
     pub now: Now,
 }
@@ -92,15 +90,7 @@ impl Supervisor {
             observer,
         );
         let pipeline = Box::pin(pipeline).await.context("cannot open the pipeline")?;
-        if let Some(Position::Offset(committed)) =
-            pipeline.positions().get(&PartitionId(LOG_PARTITION.into()))
-        {
-            self.log
-                .advance(*committed)
-                .await
-                .context("cannot take up the embedded log")?;
-        }
-        self.aligned.send_replace(true);
+        advance(&self.log, &pipeline.positions()).await?;
         self.health.set(Doing::Running);
         // Sources are made anew: what one has read ahead belongs to the run before.
         let mut source = self.source();
@@ -160,6 +150,22 @@ impl Supervisor {
         }
         std::future::pending().await
     }
+}
+
+/// Sets a log that begins anew to where the lake stands: it must not use offsets again that the lake has seen, so nothing
+/// is taken before.
+pub async fn take_up(root: &Root, log: &EmbeddedLog) -> anyhow::Result<()> {
+    let positions = Box::pin(pipeline::committed_positions(root.clone())).await;
+    advance(log, &positions.context("cannot read the lake")?).await
+}
+
+async fn advance(log: &EmbeddedLog, positions: &Positions) -> anyhow::Result<()> {
+    if let Some(Position::Offset(committed)) = positions.get(&PartitionId(LOG_PARTITION.into())) {
+        log.advance(*committed)
+            .await
+            .context("cannot take up the embedded log")?;
+    }
+    Ok(())
 }
 
 /// What the guardrails of a store watch.

@@ -135,12 +135,14 @@ impl Definition for RolloutScheduleDefinition {
         };
         self.progress = previous.progress.clone();
         let begun = previous.progress.stages_begun;
+        // Whoever started it was allowed to change that flag, and perhaps no other.
+        let has_started = begun > 0 || previous.progress.status != RolloutStatus::Draft;
         let kept = self.stages.get(..begun) == previous.stages.get(..begun);
         let same_target = self.flag == previous.flag
             && self.variation == previous.variation
             && self.control == previous.control
             && self.rule == previous.rule;
-        if begun > 0 && !(kept && same_target) {
+        if has_started && !(kept && same_target) {
             return Err(ControlError::RolloutNotAllowed {
                 schedule: self.key.clone(),
                 status: previous.progress.status,

@@ -1,0 +1,140 @@
+//! Erasing a user: afterwards the folder is that of a lake which never had the user, and a receipt stays.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::support::{
+    Tables, fail, faulty_traffic, program, replay, rows, succeed, succeed_json, text, verified, write_lines,
+    write_traffic,
+};
+
+fn export(user: &str, data: &Path) -> Result<Vec<Value>> {
+    let printed = succeed(program(&["export-user", user, "--data"]).arg(data))?;
+    let lines = printed.lines();
+    lines
+        .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
+        .collect()
+}
+
+fn forget(arguments: &[&str], data: &Path) -> Command {
+    let mut command = program(&["forget", "--data"]);
+    command.arg(data).args(arguments);
+    command
+}
+
+/// The Parquet files of the tables that tell of single users.
+fn files(data: &Path) -> Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    for table in ["events", "first_exposures", "dead_letters"] {
+        for day in std::fs::read_dir(data.join("lake").join(table))? {
+            let day = day?.path();
+            if day.file_name().is_some_and(|name| name != "_delta_log") {
+                for file in std::fs::read_dir(day)? {
+                    found.insert(file?.path());
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    succeed(Command::new("cp").arg("-a").arg(from).arg(to)).map(drop)
+}
+
+#[test]
+fn a_forgotten_user_was_never_there() -> Result<()> {
+    // What must never change: after forgetting, nothing tells of the user, and everything else is as without the user.
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let (input, data) = (path("events.ndjson"), path("data"));
+    let (mut lines, _) = write_traffic(faulty_traffic(20_000, 31), &input)?;
+    succeed(&mut replay(&[&input], &data))?;
+    let busiest = "select e.user_id, count(*) as n from events e join first_exposures f on e.user_id = f.user_id \
+                   group by e.user_id order by n desc, e.user_id limit 1";
+    let user = text(&rows(&data, busiest)?[0], "user_id")?.to_owned();
+    let broken = format!(r#"{{"event_id": "broken-1", "user_id": "{user}", "type": "tra"#).into_bytes();
+    lines.push(broken.clone());
+    let (more, data) = (path("more.ndjson"), path("again"));
+    write_lines(&[broken], &more)?;
+    let often = ["--commit-records", "4000", "--snapshot-events", "6000"];
+    succeed(replay(&[&input, &more], &data).args(often))?;
+    copy(&data, &path("backup"))?;
+
+    let held = export(&user, &data)?;
+    for table in ["events", "first_exposures", "dead_letters"] {
+        ensure!(
+            held.iter().any(|line| line["table"] == table),
+            "{table} is not exported"
+        );
+    }
+    let of_events = held.iter().filter(|line| line["table"] == "events");
+    let epochs: BTreeSet<u64> = of_events
+        .filter_map(|line| line["row"]["epoch"].as_u64())
+        .collect();
+    let (before, snapshots) = (files(&data)?, data.join("state/snapshots"));
+    let receipt = succeed_json(&mut forget(&[&user], &data))?;
+    ensure!(
+        receipt["events"].as_u64() > Some(1) && receipt["dead_letters"] == 1,
+        "{receipt}"
+    );
+    ensure!(
+        !receipt.to_string().contains(&user),
+        "the receipt names the user: {receipt}"
+    );
+    ensure!(
+        export(&user, &data)?.is_empty(),
+        "something is still held of {user}"
+    );
+    // A file is named by its epoch: those that held the user must be gone, not only left out of the tables.
+    let of_user = |file: &&PathBuf| {
+        let name = file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        epochs
+            .iter()
+            .any(|epoch| name.starts_with(&format!("{epoch:012}-")))
+            && file.starts_with(data.join("lake/events"))
+    };
+    ensure!(
+        before.iter().filter(of_user).count() == epochs.len(),
+        "files are not named by their epochs"
+    );
+    let kept = files(&data)?.intersection(&before).filter(of_user).count();
+    ensure!(kept == 0, "{kept} files that held the user are still there");
+    for snapshot in std::fs::read_dir(&snapshots)? {
+        let bytes = std::fs::read(snapshot?.path())?;
+        let found = bytes.windows(user.len()).any(|window| window == user.as_bytes());
+        ensure!(!found, "a snapshot still holds the user");
+    }
+    verified(&data)?;
+
+    let others: Vec<Vec<u8>> = lines.iter().filter(|line| !names(line, &user)).cloned().collect();
+    write_lines(&others, &path("others.ndjson"))?;
+    succeed(&mut replay(&[&path("others.ndjson")], &path("without")))?;
+    let without = Tables::of(&path("without"))?;
+    Tables::of(&data)?.ensure_equal(&without)?;
+
+    // A backup brings the user back; the receipts take it away again.
+    let backup = path("backup");
+    let refused = fail(&mut forget(&["--again"], &backup), 1)?;
+    ensure!(refused.contains("receipts"), "{refused}");
+    std::fs::copy(data.join("erasures.ndjson"), backup.join("erasures.ndjson"))?;
+    succeed(&mut forget(&["--again"], &backup))?;
+    Tables::of(&backup)?.ensure_equal(&without)?;
+    verified(&backup)?;
+    Ok(())
+}
+
+/// Whether a line names a user, in quotes.
+fn names(line: &[u8], user: &str) -> bool {
+    let quoted = format!("\"{user}\"");
+    line.windows(quoted.len())
+        .any(|window| window == quoted.as_bytes())
+}
