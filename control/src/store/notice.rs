@@ -162,6 +162,6 @@ mod tests {
                 () = writing => {}
             }
         };
-        run_on(Backend::Postgres, scenario).await;
+        run_on(Backend::Postgres, Box::pin(scenario)).await;
     }
 }
