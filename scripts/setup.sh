@@ -17,6 +17,8 @@ if [ "${1:-}" = tests ]; then
   need node nodejs npm
   need npm npm
   need python3 python3 python3-venv
+  # The store's tests start a PostgreSQL server; its programs are not on the search path.
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   # The standard library of a Debian Python lacks the module by which environments are made.
   if command -v python3 >/dev/null 2>&1 && ! python3 -c 'import ensurepip' 2>/dev/null; then
     missing+=(python3-venv)

@@ -116,24 +116,6 @@ async fn open_lake(data: &Path) -> anyhow::Result<Lake> {
         .with_context(|| format!("cannot open the lake in {}", data.display()))
 }
 
-/// Opens the store of a data folder, also while a server runs on it.
-async fn open_store(data: &Path) -> anyhow::Result<control::Store> {
-    let path = data.join("control.db");
-    anyhow::ensure!(
-        path.is_file(),
-        "there is no store in {}; `experimently serve` makes one",
-        data.display()
-    );
-    make_store(data).await
-}
-
-/// Opens the store of a data folder, and makes it where there is none.
-async fn make_store(data: &Path) -> anyhow::Result<control::Store> {
-    control::Store::open(&data.join("control.db"))
-        .await
-        .with_context(|| format!("cannot open the store in {}", data.display()))
-}
-
 /// A change that whoever sits at the machine makes by a command.
 fn local_change(reason: &str) -> control::Change {
     control::Change::new(control::Actor::local(), (crate::clock::machine())()).because(reason)

@@ -9,6 +9,7 @@ mod clock;
 mod commands;
 mod output;
 mod settings;
+mod store;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

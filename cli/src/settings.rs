@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use control::access::AccessMode;
-use control::{AccessSettings, WebhookSettings};
+use control::{AccessSettings, StoreAddress, WebhookSettings};
 use query_api::RateSettings;
 use serde::Deserialize;
 
@@ -32,6 +32,8 @@ pub enum Role {
 pub struct PlatformSettings {
     /// The folder of everything that is kept.
     pub data: PathBuf,
+    /// The store; a file in the data folder unless it is named.
+    pub store: Option<StoreAddress>,
     /// Where HTTP listens.
     pub listen: SocketAddr,
     /// What this process does.
@@ -161,6 +163,19 @@ mod tests {
         settings.check().unwrap();
         assert_eq!(settings.commit_interval_ms, 1_000);
         assert_eq!(settings.kinesis.stream, None);
+        assert_eq!(settings.store, None);
+    }
+
+    #[test]
+    fn a_store_is_named_by_url_and_a_wrong_one_is_not_repeated() {
+        let settings = PlatformSettings::from_text("store = \"postgres://ann:s3cret@db/exp\"").unwrap();
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        let error = PlatformSettings::from_text("store = \"mysql://ann:s3cret@db/exp\"").unwrap_err();
+        let error = format!("{error:#}");
+        assert!(
+            error.contains("postgres://") && !error.contains("s3cret"),
+            "{error}"
+        );
     }
 
     #[test]

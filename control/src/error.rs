@@ -253,24 +253,23 @@ pub enum ControlError {
         /// When the next attempt is heard, in seconds.
         retry_after_seconds: u32,
     },
-    /// The file was written by a newer version of the program.
+    /// The store was written by a newer version of the program.
     #[error(
-        "the store {} has schema {found}, written by a newer version of experimently; this version knows schemas up to {known}; install the newer version or restore a backup",
-        path.display()
+        "the store {store} has schema {found}, written by a newer version of experimently; this version knows schemas up to {known}; install the newer version or restore a backup"
     )]
     NewerSchema {
-        /// The file.
-        path: PathBuf,
-        /// The schema of the file.
+        /// Where it is.
+        store: String,
+        /// Its schema.
         found: i64,
         /// The newest schema that this program knows.
         known: i64,
     },
-    /// The file cannot be opened or brought to the present schema.
-    #[error("the store {} cannot be opened", path.display())]
+    /// The store cannot be opened or brought to the present schema.
+    #[error("the store {store} cannot be opened")]
     Open {
-        /// The file.
-        path: PathBuf,
+        /// Where it is, without a password.
+        store: String,
         /// Why.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -282,6 +281,12 @@ pub enum ControlError {
         /// Why not.
         source: sqlx::Error,
     },
+    /// A store in PostgreSQL was to be backed up as a file.
+    #[error("a store in PostgreSQL is backed up by pg_dump and restored by pg_restore, not by experimently")]
+    BackupOfPostgres,
+    /// A text that the database cannot keep.
+    #[error("a text has the character U+0000, which the store cannot keep, or is too long to be found by")]
+    UnstorableText,
     /// A stored document does not read as what it should be.
     #[error("the stored {kind} {key} cannot be read")]
     Corrupt {

@@ -1,6 +1,6 @@
 //! What should run: definitions and their store, safety decisions, webhooks.
 //!
-//! [`Store`] keeps experiments, metrics, flags and guardrails in one SQLite file. Every write is one transaction that
+//! [`Store`] keeps experiments, metrics, flags and guardrails in SQLite or PostgreSQL. Every write is one transaction that
 //! also leaves an audit record; documents change only from a version that the writer has seen. [`Safety`] turns the
 //! looks of each commit into evidence and, when it crosses, into one rollback. [`WebhookWorker`] carries what was
 //! queued in those transactions to its receivers, at least once.
@@ -39,7 +39,8 @@ pub use safety::{Evidence, Replay, ReplayedLook, Safety};
 pub use scheduler::Scheduler;
 pub use store::{
     Account, AccountName, ApiKey, AuditFilter, AuditRecord, Definition, Delivery, DeliveryState, Discovered,
-    Document, Endpoint, EndpointId, Guardrail, GuardrailId, IdListChange, IdListSummary, ListFilter,
-    NewEndpoint, ObjectKind, Page, PageRequest, Phase, RollbackId, RollbackRecord, Store, Summaries,
+    Document, Endpoint, EndpointId, Guardrail, GuardrailId, IdListChange, IdListSummary, InvalidStoreAddress,
+    ListFilter, NewEndpoint, ObjectKind, Page, PageRequest, Phase, PostgresAddress, RollbackId,
+    RollbackRecord, Store, StoreAddress, Summaries,
 };
 pub use webhook::{WebhookSecret, WebhookSettings, WebhookWorker};

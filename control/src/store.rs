@@ -1,16 +1,19 @@
-//! The store of definitions: one SQLite file, all SQL of the platform.
+//! The store of definitions, in SQLite or PostgreSQL: all SQL of the platform.
 //!
 //! Promises: a write is one transaction with its audit record and its queued webhooks, durable when the call returns;
 //! an update applies only to the version that the writer names; a reader never waits for a writer. Documents are kept
 //! as JSON, so that a definition may gain fields without a migration.
 
 mod accounts;
+mod address;
 mod audit;
 mod backup;
 mod bundle;
 mod chain;
 mod connection;
+mod database;
 mod definitions;
+mod dialect;
 mod discovery;
 mod experiments;
 mod guardrails;
@@ -39,10 +42,11 @@ use std::sync::Arc;
 
 use domain::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::AnyPool;
 use tokio::sync::{Notify, watch};
 
 pub use accounts::{Account, AccountName, InvalidName};
+pub use address::{InvalidStoreAddress, PostgresAddress, StoreAddress};
 pub use audit::{AuditFilter, AuditRecord};
 pub use backup::{BackupManifest, restore};
 pub use bundle::{Bundle, ImportPlan, ImportSettings, PlannedAction, PlannedStep};
@@ -68,10 +72,12 @@ pub(crate) use timers::{DueTimer, TimerKind};
 pub use webhooks::{Endpoint, EndpointId, NewEndpoint};
 
 pub(crate) use audit::Entry;
+pub(crate) use database::{Readers, Write};
 pub(crate) use logins::SessionFacts;
 pub(crate) use outbox::{AttemptResult, DueDelivery};
 
 use crate::error::ControlError;
+use dialect::Dialect;
 use discovery::Known;
 
 /// The most entries of a page: what a person or a program can handle at once.
@@ -209,8 +215,9 @@ pub struct Store {
 /// What all clones of a store share.
 struct Shared {
     /// One connection: writers queue here in order instead of meeting each other as a busy database.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: AnyPool,
+    readers: Readers,
+    address: StoreAddress,
     changes: watch::Sender<u64>,
     queued: Notify,
     known: std::sync::Mutex<Known>,
@@ -226,27 +233,33 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// A write transaction.
-pub(crate) type Write = Transaction<'static, Sqlite>;
-
 impl Store {
-    /// Opens the store in the file `path`, makes it when it is missing, and brings it to the present schema.
+    /// Opens the store in the file `path`: [`Store::connect`] to a file.
     ///
-    /// The file holds the secrets of webhooks: it is readable by its owner only.
+    /// # Errors
+    /// Those of [`Store::connect`].
+    pub async fn open(path: &Path) -> Result<Self, ControlError> {
+        Self::connect(&StoreAddress::File(path.to_owned())).await
+    }
+
+    /// Opens the store, makes it when it is missing, and brings it to the present schema.
+    ///
+    /// It holds the secrets of webhooks: a file is readable by its owner only; who may read a database is for those who
+    /// run it to say.
     ///
     /// # Errors
     /// [`ControlError::NewerSchema`] when a newer program wrote it, [`ControlError::Open`] when it cannot be used.
-    pub async fn open(path: &Path) -> Result<Self, ControlError> {
-        let writer = connection::open_writer(path).await?;
-        let mut write = writer
-            .begin_with("BEGIN IMMEDIATE")
-            .await
-            .map_err(failed("begin a write"))?;
+    pub async fn connect(address: &StoreAddress) -> Result<Self, ControlError> {
+        connection::prepare(address).await?;
+        let store = Self::connect_when_used(address)?;
+        let mut write = store.begin().await?;
         chain::chain_older(&mut write).await?;
-        write.commit().await.map_err(failed("commit a write"))?;
-        let readers = connection::open_readers(path).await?;
-        let newest = notice::newest_record(&readers).await?;
-        let store = Self::on(writer, readers, newest);
+        store.commit_quietly(write).await?;
+        let newest = notice::newest_record(store.readers()).await?;
+        store
+            .shared
+            .told
+            .store(newest, std::sync::atomic::Ordering::SeqCst);
         store.complete_labels().await?;
         Ok(store)
     }
@@ -260,32 +273,35 @@ impl Store {
         self.commit_quietly(write).await
     }
 
-    /// A store on a file that cannot be opened now: every call fails until it can. The schema is as it was: whoever mends
-    /// the file, or waits for it, calls [`Self::open`] once more.
-    pub fn open_when_used(path: &Path) -> Self {
-        Self::on(
-            connection::writer_when_used(path),
-            connection::readers_when_used(path),
-            0,
-        )
+    /// [`Store::connect_when_used`] on a file.
+    ///
+    /// # Errors
+    /// [`ControlError::Open`] when there can be no such file.
+    pub fn open_when_used(path: &Path) -> Result<Self, ControlError> {
+        Self::connect_when_used(&StoreAddress::File(path.to_owned()))
     }
 
-    /// A store on these connections whose followers know of the records up to `newest`.
-    fn on(writer: SqlitePool, readers: SqlitePool, newest: i64) -> Self {
+    /// A store that may not be reachable now: every call fails until it is. The schema is as it was: whoever mends the
+    /// store, or waits for it, calls [`Self::connect`] once more.
+    ///
+    /// # Errors
+    /// [`ControlError::Open`] when there can be no such store.
+    pub fn connect_when_used(address: &StoreAddress) -> Result<Self, ControlError> {
         let (changes, _) = watch::channel(0);
         let shared = Shared {
-            writer,
-            readers,
+            writer: connection::writer(address)?,
+            readers: connection::readers(address)?,
+            address: address.clone(),
             changes,
             queued: Notify::new(),
             known: std::sync::Mutex::default(),
             lists: std::sync::Mutex::default(),
             summaries: std::sync::OnceLock::new(),
-            told: std::sync::atomic::AtomicI64::new(newest),
+            told: std::sync::atomic::AtomicI64::new(0),
         };
-        Self {
+        Ok(Self {
             shared: Arc::new(shared),
-        }
+        })
     }
 
     /// Whether a connection was ever made.
@@ -295,7 +311,7 @@ impl Store {
 
     /// Closes all connections; what was written is then in the main file. Clones fail from now on.
     pub async fn close(&self) {
-        self.shared.readers.close().await;
+        self.shared.readers.0.close().await;
         self.shared.writer.close().await;
     }
 
@@ -319,7 +335,11 @@ impl Store {
         self.shared.changes.subscribe()
     }
 
-    pub(crate) fn readers(&self) -> &SqlitePool {
+    fn dialect(&self) -> Dialect {
+        Dialect::of(&self.shared.address)
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
         &self.shared.readers
     }
 
@@ -330,9 +350,7 @@ impl Store {
 
     /// Starts a write. It holds the only write lock from the start, so that what it reads stays true until it commits.
     pub(crate) async fn begin(&self) -> Result<Write, ControlError> {
-        self.shared
-            .writer
-            .begin_with("BEGIN IMMEDIATE")
+        Write::begin(&self.shared.writer, self.dialect().begin())
             .await
             .map_err(failed("begin a write"))
     }
@@ -340,6 +358,12 @@ impl Store {
     /// Makes a write of definitions true and tells those who wait.
     pub(crate) async fn commit(&self, mut write: Write) -> Result<(), ControlError> {
         let newest = notice::newest_record(&mut *write).await?;
+        if self.dialect() == Dialect::Postgres {
+            sqlx::query(dialect::NOTIFY)
+                .execute(&mut *write)
+                .await
+                .map_err(failed("tell of a write"))?;
+        }
         self.commit_quietly(write).await?;
         self.tell(newest);
         Ok(())
@@ -358,7 +382,10 @@ impl Store {
 
 /// Puts what was being done beside a database error.
 pub(crate) fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> ControlError {
-    move |source| ControlError::Database { action, source }
+    move |source| match source.as_database_error().and_then(|error| error.code()) {
+        Some(code) if dialect::UNSTORABLE.contains(&code.as_ref()) => ControlError::UnstorableText,
+        _ => ControlError::Database { action, source },
+    }
 }
 
 /// An error for a stored text that does not read.

@@ -1,21 +1,125 @@
-//! What the tests of this crate share: a store in a folder of its own, a clock that is turned by hand, definitions.
+//! What the tests of this crate share: a store of their own on either database, a clock that is turned by hand,
+//! definitions.
 
+use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use domain::guardrail::GuardrailDefinition;
 use domain::rules::definition::FlagDefinition;
 use domain::timestamp::MICROS_PER_SECOND;
 use domain::{ExperimentKey, FlagKey, Timestamp};
+use fixtures::postgres::PostgresServer;
 use serde_json::json;
+use sqlx::Connection as _;
 use tempfile::TempDir;
 
-use crate::{Actor, Change, Clock, Store};
+use crate::{Actor, Change, Clock, Store, StoreAddress};
 
-/// A store that goes with its folder.
-pub(crate) async fn open() -> (TempDir, Store) {
+/// Which database the tests of a module run on; see [`on_both_stores`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+tokio::task_local! {
+    /// What [`place`] and [`open`] make. The test's own task knows it.
+    static BACKEND: Backend;
+}
+
+/// The server of this process, once the first test asked for it; nothing where it is not installed. It ends with the
+/// process.
+static SERVER: OnceLock<Option<PostgresServer>> = OnceLock::new();
+
+/// Makes each scenario two tests, one on SQLite and one on PostgreSQL. A scenario that is left out is dead code, of which
+/// the compiler warns.
+macro_rules! on_both_stores {
+    ($($scenario:ident),+ $(,)?) => {
+        mod on_sqlite {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $scenario() {
+                    use $crate::test_support::{Backend, run_on};
+                    run_on(Backend::Sqlite, super::$scenario()).await;
+                }
+            )+
+        }
+
+        mod on_postgres {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $scenario() {
+                    use $crate::test_support::{Backend, run_on};
+                    run_on(Backend::Postgres, super::$scenario()).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_both_stores;
+
+/// Runs a scenario on a database; on PostgreSQL only where it is installed.
+pub(crate) async fn run_on(backend: Backend, scenario: impl Future<Output = ()>) {
+    let is_there = backend == Backend::Sqlite || SERVER.get_or_init(PostgresServer::start).is_some();
+    if is_there {
+        BACKEND.scope(backend, scenario).await;
+    }
+}
+
+/// Where a store of a test's own is.
+pub(crate) struct Place {
+    folder: TempDir,
+    address: StoreAddress,
+}
+
+impl Place {
+    pub(crate) fn address(&self) -> &StoreAddress {
+        &self.address
+    }
+
+    /// A folder for whatever else the test has.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The store with connections of its own, as another process would have.
+    pub(crate) async fn open(&self) -> Store {
+        Store::connect(&self.address).await.unwrap()
+    }
+}
+
+/// A place for a store, where there is none yet.
+pub(crate) async fn place() -> Place {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("control.db")).await.unwrap();
-    (folder, store)
+    let address = match BACKEND.get() {
+        Backend::Sqlite => StoreAddress::File(folder.path().join("control.db")),
+        Backend::Postgres => {
+            let server = SERVER.get().and_then(Option::as_ref).unwrap();
+            fresh_schema(&server.url()).await
+        }
+    };
+    Place { folder, address }
+}
+
+/// A schema of its own in the database at `url`: it is made faster than a database.
+async fn fresh_schema(url: &str) -> StoreAddress {
+    static COUNT: AtomicI64 = AtomicI64::new(0);
+    let schema = format!("test_{}", COUNT.fetch_add(1, Ordering::SeqCst));
+    let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}")))
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    StoreAddress::parse(&format!("{url}?options[search_path]={schema}")).unwrap()
+}
+
+/// A store in a place of its own.
+pub(crate) async fn open() -> (Place, Store) {
+    let place = place().await;
+    let store = place.open().await;
+    (place, store)
 }
 
 /// A clock that stands still until it is turned.

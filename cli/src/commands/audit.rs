@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use control::audit::{PublicKey, read_checkpoints, verify};
 
 use crate::output;
+use crate::store::StorePlace;
 
 /// Records that are exported at once.
 const PAGE: u32 = 1_000;
@@ -25,9 +26,8 @@ pub struct Audit {
 enum Action {
     /// Check every record against the one before it and against the signed checkpoints; exit 1 names the first fault.
     Verify {
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
         /// A copy of the checkpoints that was kept elsewhere.
         #[arg(long, value_name = "FILE")]
         checkpoints: Option<PathBuf>,
@@ -37,9 +37,8 @@ enum Action {
     },
     /// Write every record with its hash to standard output, one JSON object on each line, the oldest first.
     Export {
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
     },
 }
 
@@ -48,12 +47,12 @@ impl Audit {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.action {
             Action::Verify {
-                data,
+                place,
                 checkpoints,
                 public_key,
             } => {
-                let store = super::open_store(&data).await?;
-                let folder = data.join("audit");
+                let store = place.open().await?;
+                let folder = place.data.join("audit");
                 let key = PublicKey::read(&public_key.unwrap_or_else(|| folder.join("public-key")))
                     .context("there is no key to check signatures by; a server makes it when it starts")?;
                 let checkpoints =
@@ -72,7 +71,7 @@ impl Audit {
                     }
                 }
             }
-            Action::Export { data } => export(&super::open_store(&data).await?).await?,
+            Action::Export { place } => export(&place.open().await?).await?,
         }
         Ok(ExitCode::SUCCESS)
     }

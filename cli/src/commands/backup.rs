@@ -7,15 +7,15 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::output;
+use crate::store::StorePlace;
 
 /// Write a backup of the store into a folder, also while a server runs.
 ///
 /// Example: experimently backup --data ./data --to ./backup-monday
 #[derive(Debug, Args)]
 pub struct Backup {
-    /// The folder of the platform.
-    #[arg(long)]
-    data: PathBuf,
+    #[command(flatten)]
+    place: StorePlace,
     /// The folder to make.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
@@ -37,7 +37,7 @@ pub struct Restore {
 impl Backup {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let store = super::open_store(&self.data).await?;
+        let store = self.place.open().await?;
         let now = (crate::clock::machine())();
         let manifest = store
             .backup(&self.to, now)

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 
 use crate::output;
+use crate::store::StoreOption;
 
 /// Writes all declared definitions as YAML to standard output or a file.
 ///
@@ -16,6 +17,8 @@ pub struct Export {
     /// The data folder.
     #[arg(long, default_value = "data")]
     data: PathBuf,
+    #[command(flatten)]
+    store: StoreOption,
     /// The file to write instead of standard output.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -24,7 +27,7 @@ pub struct Export {
 impl Export {
     /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
-        let store = super::open_store(&self.data).await?;
+        let store = self.store.open(&self.data).await?;
         let bundle = store.export().await.context("cannot read the definitions")?;
         store.close().await;
         let text = bundle.to_yaml()?;

@@ -10,6 +10,7 @@ use control::{Actor, Change};
 
 use crate::clock;
 use crate::output;
+use crate::store::StoreOption;
 
 /// Shows what a file of definitions changes and applies it in one transaction.
 ///
@@ -21,6 +22,8 @@ pub struct Import {
     /// The data folder.
     #[arg(long, default_value = "data")]
     data: PathBuf,
+    #[command(flatten)]
+    store: StoreOption,
     /// Show the plan and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -38,7 +41,7 @@ impl Import {
         let text = std::fs::read_to_string(&self.file)
             .with_context(|| format!("cannot read {}", self.file.display()))?;
         let bundle = Bundle::from_yaml(&text)?;
-        let store = super::make_store(&self.data).await?;
+        let store = self.store.make(&self.data).await?;
         let mut change = Change::new(Actor::local(), clock::machine()());
         change.reason = self.reason.clone();
         change.origin = Some(format!("file {}", self.file.display()));

@@ -1,6 +1,5 @@
 //! `experimently keys`: API keys, also while the server runs.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -12,6 +11,7 @@ use domain::Timestamp;
 use domain::timestamp::MICROS_PER_SECOND;
 
 use crate::output::{self, Format};
+use crate::store::StorePlace;
 
 /// Make, list, rotate and revoke API keys. A running server follows within a second.
 ///
@@ -26,9 +26,8 @@ pub struct Keys {
 enum Action {
     /// Make a key and print it, this once.
     Create {
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
         /// What it is for.
         #[arg(long)]
         name: String,
@@ -47,18 +46,16 @@ enum Action {
     },
     /// List keys without their secrets.
     List {
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
         /// How to print them; a table on a terminal, JSON lines otherwise.
         #[arg(long)]
         format: Option<Format>,
     },
     /// Make another key in the place of one, which ends after the overlap.
     Rotate {
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
         /// The selector of the key.
         selector: String,
         /// How long the present key goes on.
@@ -67,9 +64,8 @@ enum Action {
     },
     /// End a key at once.
     Revoke {
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
         /// The selector of the key.
         selector: String,
     },
@@ -93,7 +89,7 @@ impl Keys {
         let change = super::local_change("by the command line");
         match self.action {
             Action::Create {
-                data,
+                place,
                 name,
                 kind,
                 scopes,
@@ -107,25 +103,23 @@ impl Keys {
                     environment,
                     expires_at,
                 };
-                let store = super::open_store(&data).await?;
+                let store = place.open().await?;
                 show(&store.create_key(&new, &change).await?);
             }
-            Action::List { data, format } => {
-                list(&super::open_store(&data).await?, output::chosen(format)).await?
-            }
+            Action::List { place, format } => list(&place.open().await?, output::chosen(format)).await?,
             Action::Rotate {
-                data,
+                place,
                 selector,
                 overlap_seconds,
             } => {
                 let ends_at = change
                     .at
                     .plus_micros(i64::from(overlap_seconds) * MICROS_PER_SECOND);
-                let store = super::open_store(&data).await?;
+                let store = place.open().await?;
                 show(&store.rotate_key(&selector, ends_at, &change).await?);
             }
-            Action::Revoke { data, selector } => {
-                let store = super::open_store(&data).await?;
+            Action::Revoke { place, selector } => {
+                let store = place.open().await?;
                 let key = store.revoke_key(&selector, &change).await?;
                 output::say(&format!("{} is revoked", key.selector));
             }

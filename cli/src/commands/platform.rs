@@ -5,13 +5,12 @@ mod observer;
 mod supervisor;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 use control::access::AccessMode;
 use control::audit::Notary;
-use control::{Access, Clock, RollbackRecord, Scheduler, Store, Summaries, WebhookWorker};
+use control::{Access, Clock, RollbackRecord, Scheduler, Store, StoreAddress, Summaries, WebhookWorker};
 use domain::{ExperimentKey, Timestamp};
 use ingest::{Collector, CollectorSettings, EmbeddedLog, FolderLock, LogSettings};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -29,13 +28,12 @@ use self::observer::{Observer, Parts};
 use self::supervisor::Supervisor;
 use crate::clock::{self, Now};
 use crate::settings::PlatformSettings;
+use crate::store;
 
 /// Rollbacks that a slow listener may lag behind.
 const ROLLBACK_QUEUE: usize = 64;
 /// How often the metrics recorder tidies its histograms.
 const METRICS_UPKEEP: std::time::Duration = std::time::Duration::from_secs(5);
-/// The definitions, in the data folder.
-const STORE_FILE: &str = "control.db";
 /// How often a store is tried that could not be opened: whoever mends it sees the effect.
 const STORE_RETRY_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
 /// How often the log is asked whether it holds anything.
@@ -117,7 +115,7 @@ impl Platform {
         };
         let kept = settings.data.join("ruleset.kept");
         let ruleset = Arc::new(RulesetHandle::kept_in(&kept, Arc::clone(&clock)));
-        let store = open_store(&settings.data.join(STORE_FILE), &ruleset).await?;
+        let store = open_store(&address_of(&settings), &ruleset).await?;
         let access = Access::open(store.clone(), clock, settings.auth.clone()).await;
         let access = access.context("cannot read who may come in")?;
         let access = Arc::new(access.keeping(&settings.data.join("access.kept")));
@@ -250,7 +248,7 @@ impl Platform {
                 }
             }
         };
-        let reopening = open_again(settings.data.join(STORE_FILE), stop.clone());
+        let reopening = open_again(address_of(settings), stop.clone());
         if !self.store.is_open() {
             self.helpers.tasks.push(tokio::spawn(reopening));
         }
@@ -300,9 +298,15 @@ impl Platform {
     }
 }
 
+/// Where the store is.
+fn address_of(settings: &PlatformSettings) -> StoreAddress {
+    let named = settings.store.clone();
+    named.unwrap_or_else(|| store::in_folder(&settings.data))
+}
+
 /// The store; or, when it cannot be opened and a ruleset was kept, one that will work as soon as it can.
-async fn open_store(path: &Path, ruleset: &RulesetHandle) -> anyhow::Result<Store> {
-    match Store::open(path).await {
+async fn open_store(address: &StoreAddress, ruleset: &RulesetHandle) -> anyhow::Result<Store> {
+    match Store::connect(address).await {
         Ok(store) => Ok(store),
         Err(error) if ruleset.freshness() == Freshness::Absent => {
             Err(error).context("cannot open the definitions")
@@ -313,18 +317,18 @@ async fn open_store(path: &Path, ruleset: &RulesetHandle) -> anyhow::Result<Stor
                 error,
                 "the definitions cannot be opened; the ruleset that was kept is served"
             );
-            Ok(Store::open_when_used(path))
+            Store::connect_when_used(address).context("cannot open the definitions")
         }
     }
 }
 
 /// Tries to open a store that could not be opened, which brings its schema up to date, until it works.
-async fn open_again(path: PathBuf, stop: CancellationToken) {
+async fn open_again(address: StoreAddress, stop: CancellationToken) {
     while tokio::time::timeout(STORE_RETRY_WAIT, stop.cancelled())
         .await
         .is_err()
     {
-        if let Ok(store) = Store::open(&path).await {
+        if let Ok(store) = Store::connect(&address).await {
             store.close().await;
             tracing::info!("the definitions can be opened again");
             return;

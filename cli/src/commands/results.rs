@@ -4,12 +4,12 @@ mod drawing;
 mod table;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
-use control::{ControlError, Store};
+use control::ControlError;
 use domain::experiment::discovered_control;
 use domain::metric::MeasurementPlan;
 use domain::results::{AnalysisPlan, ExperimentSummary};
@@ -19,6 +19,7 @@ use stats::analyze::{Analysis, Looks, analyze_looks};
 
 pub use self::table::table;
 use crate::output::{self, Format};
+use crate::store::StoreOption;
 
 /// Show the analysis of an experiment, from the lake alone.
 ///
@@ -30,6 +31,8 @@ pub struct Results {
     /// The folder of the lake.
     #[arg(long)]
     data: PathBuf,
+    #[command(flatten)]
+    store: StoreOption,
     /// Show only this metric; its p-values stay adjusted over all metrics.
     #[arg(long)]
     metric: Option<String>,
@@ -50,7 +53,7 @@ impl Results {
             let known: Vec<&str> = experiments.keys().map(ExperimentKey::as_str).collect();
             anyhow::bail!("{}", unknown(&self.experiment, &known, self.as_of));
         };
-        let Planned { plan, looks } = plan(&self.data, &lake, summary).await?;
+        let Planned { plan, looks } = self.plan(&lake, summary).await?;
         // A lake whose looks nobody recorded is looked at now, and the analysis says so.
         let looks = if looks.is_empty() {
             Looks::Now
@@ -68,6 +71,45 @@ impl Results {
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    /// What the analysis shall do: as the definitions beside the lake say, else as the lake was measured, else as for any
+    /// experiment that was only seen.
+    async fn plan(&self, lake: &Lake, summary: &ExperimentSummary) -> anyhow::Result<Planned> {
+        if let Some(mut planned) = self.stored_plan(&summary.experiment).await? {
+            planned.looks.retain(|look| look.as_of <= summary.as_of);
+            return Ok(planned);
+        }
+        let measured = pipeline::store::read::plan(lake).await?;
+        Ok(Planned {
+            plan: measured_plan(&measured, summary)?,
+            looks: Vec::new(),
+        })
+    }
+
+    async fn stored_plan(&self, experiment: &ExperimentKey) -> anyhow::Result<Option<Planned>> {
+        let address = self.store.address(&self.data)?;
+        if address.file().is_some_and(|file| !file.is_file()) {
+            return Ok(None);
+        }
+        let store = self.store.open(&self.data).await?;
+        let plan = store.analysis_plan(experiment).await;
+        let looks = store.planned_looks(experiment).await;
+        store.close().await;
+        match plan {
+            Ok(plan) => Ok(Some(Planned {
+                plan,
+                looks: looks.context("cannot read the looks")?,
+            })),
+            Err(ControlError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error).context("cannot read the definitions"),
+        }
+    }
+}
+
+/// What an analysis shall do, and the looks that it decides by.
+struct Planned {
+    plan: AnalysisPlan,
+    looks: Vec<ExperimentSummary>,
 }
 
 fn unknown(experiment: &str, known: &[&str], as_of: Option<Timestamp>) -> String {
@@ -96,44 +138,6 @@ fn keep_metric(analysis: &mut Analysis, metric: &str) -> anyhow::Result<()> {
         known.join(", ")
     );
     Ok(())
-}
-
-/// What an analysis shall do, and the looks that it decides by.
-struct Planned {
-    plan: AnalysisPlan,
-    looks: Vec<ExperimentSummary>,
-}
-
-/// What the analysis shall do: as the definitions beside the lake say, else as the lake was measured, else as for any
-/// experiment that was only seen.
-async fn plan(data: &Path, lake: &Lake, summary: &ExperimentSummary) -> anyhow::Result<Planned> {
-    if let Some(mut planned) = stored_plan(&data.join("control.db"), &summary.experiment).await? {
-        planned.looks.retain(|look| look.as_of <= summary.as_of);
-        return Ok(planned);
-    }
-    let measured = pipeline::store::read::plan(lake).await?;
-    Ok(Planned {
-        plan: measured_plan(&measured, summary)?,
-        looks: Vec::new(),
-    })
-}
-
-async fn stored_plan(file: &Path, experiment: &ExperimentKey) -> anyhow::Result<Option<Planned>> {
-    if !file.is_file() {
-        return Ok(None);
-    }
-    let store = Store::open(file).await.context("cannot open the definitions")?;
-    let plan = store.analysis_plan(experiment).await;
-    let looks = store.planned_looks(experiment).await;
-    store.close().await;
-    match plan {
-        Ok(plan) => Ok(Some(Planned {
-            plan,
-            looks: looks.context("cannot read the looks")?,
-        })),
-        Err(ControlError::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error).context("cannot read the definitions"),
-    }
 }
 
 fn measured_plan(measured: &MeasurementPlan, summary: &ExperimentSummary) -> anyhow::Result<AnalysisPlan> {

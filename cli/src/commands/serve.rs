@@ -11,6 +11,7 @@ use super::platform::Platform;
 use super::replay;
 use crate::output;
 use crate::settings::{PlatformSettings, Role};
+use crate::store::StoreOption;
 
 /// Run the whole platform in one process: collect events, keep the tables, serve flags and results.
 ///
@@ -45,6 +46,8 @@ pub struct ServeOptions {
     /// The folder of everything that is kept; it is created.
     #[arg(long)]
     pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub store: StoreOption,
     /// Where HTTP listens; port 0 takes any free port.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
@@ -63,6 +66,7 @@ impl ServeOptions {
         if let Some(data) = &self.data {
             settings.data.clone_from(data);
         }
+        settings.store = self.store.named()?.or(settings.store);
         settings.listen = self.listen.unwrap_or(settings.listen);
         settings.commit_interval_ms = self.commit_interval_ms.unwrap_or(settings.commit_interval_ms);
         Ok(settings)

@@ -1,6 +1,5 @@
 //! `experimently users`: local accounts, also while the server runs.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -8,6 +7,7 @@ use clap::{Args, Subcommand};
 use control::{AccountName, PageRequest, Role};
 
 use crate::output::{self, Format};
+use crate::store::StorePlace;
 
 /// Make, list and disable accounts, and make one-time links for them. A running server follows within a second.
 ///
@@ -28,15 +28,13 @@ enum Action {
         /// viewer, analyst, developer or admin.
         #[arg(long, value_parser = parse_role)]
         role: Role,
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
     },
     /// List accounts.
     List {
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
         /// How to print them; a table on a terminal, JSON lines otherwise.
         #[arg(long)]
         format: Option<Format>,
@@ -46,18 +44,16 @@ enum Action {
         /// The account.
         #[arg(value_parser = parse_name)]
         name: AccountName,
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
     },
     /// Print the end of the address at which the holder of an account chooses a new password: once, within a day.
     ResetLink {
         /// The account.
         #[arg(value_parser = parse_name)]
         name: AccountName,
-        /// The folder of the platform.
-        #[arg(long)]
-        data: PathBuf,
+        #[command(flatten)]
+        place: StorePlace,
     },
 }
 
@@ -74,21 +70,19 @@ impl Users {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let change = super::local_change("by the command line");
         match self.action {
-            Action::Create { name, role, data } => {
-                let store = super::open_store(&data).await?;
+            Action::Create { name, role, place } => {
+                let store = place.open().await?;
                 store.create_account(&name, role, &change).await?;
                 show(&name, &store.create_link(&name, &change).await?);
             }
-            Action::List { data, format } => {
-                list(&super::open_store(&data).await?, output::chosen(format)).await?
-            }
-            Action::Disable { name, data } => {
-                let store = super::open_store(&data).await?;
+            Action::List { place, format } => list(&place.open().await?, output::chosen(format)).await?,
+            Action::Disable { name, place } => {
+                let store = place.open().await?;
                 store.change_account(&name, (None, Some(false)), &change).await?;
                 output::say(&format!("{name} is disabled"));
             }
-            Action::ResetLink { name, data } => {
-                let store = super::open_store(&data).await?;
+            Action::ResetLink { name, place } => {
+                let store = place.open().await?;
                 show(&name, &store.create_link(&name, &change).await?);
             }
         }

@@ -7,8 +7,12 @@ use domain::{Moments, Timestamp};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::test_support::{ManualClock, anna, experiment_key, instant, open};
+use crate::test_support::{ManualClock, anna, experiment_key, instant, on_both_stores, open};
 use crate::{Clock, Scheduler};
+
+on_both_stores! {
+    weights_are_learned_at_each_interval_as_phases_that_move_few_users,
+}
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
@@ -72,9 +76,8 @@ fn the_better_arm_gets_more_whichever_way_is_good() {
     );
 }
 
-#[tokio::test]
 async fn weights_are_learned_at_each_interval_as_phases_that_move_few_users() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     let metric: MetricDefinition = read(json!({"key": "clicked", "kind": "proportion", "event": "click"}));
     store.create(&metric, &anna(0)).await.unwrap();
     let exposed = Arc::new(Mutex::new(50));

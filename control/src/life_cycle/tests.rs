@@ -8,7 +8,17 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::store::planned_shares;
-use crate::test_support::{anna, experiment_key, instant, open};
+use crate::test_support::{anna, experiment_key, instant, on_both_stores, open};
+
+on_both_stores! {
+    a_life_takes_its_steps_and_no_others,
+    a_start_is_refused_with_every_check_that_fails,
+    while_users_are_measured_only_weights_and_traffic_change,
+    each_change_of_weights_and_traffic_is_a_phase_that_results_know_of,
+    a_decision_names_what_is_kept_and_why,
+    a_clone_is_a_draft_whose_users_are_drawn_anew,
+    schedules_are_for_drafts_and_pauses_and_lie_in_the_future,
+}
 
 fn experiment(key: &str) -> ExperimentDefinition {
     read(&json!({
@@ -45,10 +55,9 @@ async fn act(store: &Store, transition: Transition, seconds: i64) -> Result<Expe
     Ok(document.definition.status)
 }
 
-#[tokio::test]
 async fn a_life_takes_its_steps_and_no_others() {
     // What must never change: no action leads where the life cycle does not, and each leaves one record.
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     with_metric(&store).await;
     store.create(&experiment("checkout"), &anna(0)).await.unwrap();
     let life = [
@@ -90,9 +99,8 @@ async fn a_life_takes_its_steps_and_no_others() {
     assert!(matches!(deleted, Err(ControlError::NotADraft { .. })));
 }
 
-#[tokio::test]
 async fn a_start_is_refused_with_every_check_that_fails() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     with_metric(&store).await;
     let layer: domain::rules::definition::LayerDefinition = read(&json!({"key": "page"}));
     store.create(&layer, &anna(0)).await.unwrap();
@@ -148,9 +156,8 @@ async fn a_start_is_refused_with_every_check_that_fails() {
     );
 }
 
-#[tokio::test]
 async fn while_users_are_measured_only_weights_and_traffic_change() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     with_metric(&store).await;
     store.create(&experiment("checkout"), &anna(0)).await.unwrap();
     act(&store, Transition::Start, 1).await.unwrap();
@@ -206,9 +213,8 @@ async fn while_users_are_measured_only_weights_and_traffic_change() {
     assert_eq!(kept, [(50_000, 75_000)]);
 }
 
-#[tokio::test]
 async fn each_change_of_weights_and_traffic_is_a_phase_that_results_know_of() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     with_metric(&store).await;
     let exposed = Arc::new(std::sync::Mutex::new([0_u64, 0]));
     let seen = Arc::clone(&exposed);
@@ -273,9 +279,8 @@ fn summary(key: &ExperimentKey, [old, new]: [u64; 2]) -> ExperimentSummary {
     }
 }
 
-#[tokio::test]
 async fn a_decision_names_what_is_kept_and_why() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     with_metric(&store).await;
     store.create(&experiment("checkout"), &anna(0)).await.unwrap();
     act(&store, Transition::Start, 1).await.unwrap();
@@ -322,9 +327,8 @@ async fn a_decision_names_what_is_kept_and_why() {
         .unwrap();
 }
 
-#[tokio::test]
 async fn a_clone_is_a_draft_whose_users_are_drawn_anew() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     with_metric(&store).await;
     let mut original = experiment("checkout");
     original.salt = Some("checkout-2025".to_owned());
@@ -343,9 +347,8 @@ async fn a_clone_is_a_draft_whose_users_are_drawn_anew() {
     assert_eq!((cloned.version, cloned.definition), (1, expected));
 }
 
-#[tokio::test]
 async fn schedules_are_for_drafts_and_pauses_and_lie_in_the_future() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     with_metric(&store).await;
     store.create(&experiment("checkout"), &anna(0)).await.unwrap();
     let key = experiment_key("checkout");

@@ -11,8 +11,14 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::store::AuditFilter;
-use crate::test_support::{ManualClock, anna, experiment_key, instant, open};
+use crate::test_support::{ManualClock, Place, anna, experiment_key, instant, on_both_stores, open};
 use crate::{Clock, NewDecision, ObjectKind, Scheduler};
+
+on_both_stores! {
+    each_look_is_kept_once_when_it_is_reached,
+    a_fixed_horizon_has_one_look_and_the_end_of_an_experiment_is_one,
+    methods_without_looks_keep_none,
+}
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
@@ -35,7 +41,7 @@ fn summary(exposed: u64) -> ExperimentSummary {
 
 /// A running experiment with looks, its scheduler and clock, and the number of users that the engine sees.
 struct Scene {
-    _folder: tempfile::TempDir,
+    _place: Place,
     store: Store,
     scheduler: Scheduler,
     clock: Arc<ManualClock>,
@@ -44,7 +50,7 @@ struct Scene {
 
 impl Scene {
     async fn start(analysis: Value) -> Self {
-        let (folder, store) = open().await;
+        let (place, store) = open().await;
         let metric: MetricDefinition =
             read(json!({"key": "clicked", "kind": "proportion", "event": "click"}));
         store.create(&metric, &anna(0)).await.unwrap();
@@ -63,7 +69,7 @@ impl Scene {
         let shared: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
         let scheduler = Scheduler::new(store.clone(), shared);
         Self {
-            _folder: folder,
+            _place: place,
             store,
             scheduler,
             clock,
@@ -81,7 +87,6 @@ impl Scene {
     }
 }
 
-#[tokio::test]
 async fn each_look_is_kept_once_when_it_is_reached() {
     let scene = Scene::start(json!({"method": "group_sequential", "looks": [100, 200, 300, 400]})).await;
     assert_eq!(scene.at(0).await, [0_u64; 0]);
@@ -102,7 +107,6 @@ async fn each_look_is_kept_once_when_it_is_reached() {
     assert_eq!(looks, 3);
 }
 
-#[tokio::test]
 async fn a_fixed_horizon_has_one_look_and_the_end_of_an_experiment_is_one() {
     let fixed = json!({"method": "fixed_horizon", "planned_units": 1_000});
     let scene = Scene::start(fixed.clone()).await;
@@ -127,7 +131,6 @@ async fn a_fixed_horizon_has_one_look_and_the_end_of_an_experiment_is_one() {
     assert_eq!(scene.at(700).await, [620]);
 }
 
-#[tokio::test]
 async fn methods_without_looks_keep_none() {
     let scene = Scene::start(json!({"method": "sequential", "looks": [100], "planned_units": 100})).await;
     assert_eq!(scene.at(500).await, [0_u64; 0]);

@@ -7,7 +7,20 @@ use domain::{EventName, VariantKey};
 
 use super::*;
 use crate::store::{AuditFilter, ObjectKind};
-use crate::test_support::{anna, experiment_key, flag, flag_key, guardrail, instant, open};
+use crate::test_support::{
+    Place, anna, experiment_key, flag, flag_key, guardrail, instant, on_both_stores, open,
+};
+
+on_both_stores! {
+    harm_turns_the_flag_once_and_leaves_record_audit_and_message,
+    with_rollback_by_hand_only_a_crossing_is_told_once_and_the_flag_stays,
+    a_failure_on_the_way_leaves_nothing_and_the_repetition_everything,
+    a_decision_is_computed_again_from_its_record_alone,
+    a_person_who_enables_the_flag_again_starts_a_new_phase,
+    equal_arms_and_other_events_change_nothing,
+    guardrails_of_one_flag_share_the_budget_and_roll_back_once,
+    a_rollback_takes_the_flag_as_people_left_it,
+}
 
 /// A look at one cohort of 1000 users in each arm.
 fn look(epoch: i64, newly_treatment: u64, newly_control: u64, before: (u64, u64)) -> GuardrailLook {
@@ -39,11 +52,11 @@ fn harmful() -> Vec<GuardrailLook> {
         .collect()
 }
 
-async fn watched_store() -> (tempfile::TempDir, Store, GuardrailId) {
-    let (folder, store) = open().await;
+async fn watched_store() -> (Place, Store, GuardrailId) {
+    let (place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     let id = store.create_guardrail(&guardrail(), &anna(0)).await.unwrap().id;
-    (folder, store, id)
+    (place, store, id)
 }
 
 async fn count(store: &Store, sql: &'static str) -> i64 {
@@ -54,9 +67,8 @@ const OUTBOX: &str = "SELECT count(*) FROM outbox";
 const ROLLBACKS: &str = "SELECT count(*) FROM rollbacks";
 const LOOKS: &str = "SELECT count(*) FROM guardrail_looks";
 
-#[tokio::test]
 async fn harm_turns_the_flag_once_and_leaves_record_audit_and_message() {
-    let (_folder, store, id) = watched_store().await;
+    let (_place, store, id) = watched_store().await;
     let safety = Safety::new(store.clone());
     let mut changes = store.subscribe();
     changes.mark_unchanged();
@@ -100,9 +112,8 @@ async fn harm_turns_the_flag_once_and_leaves_record_audit_and_message() {
     assert_eq!(count(&store, LOOKS).await, evidence.looks as i64);
 }
 
-#[tokio::test]
 async fn with_rollback_by_hand_only_a_crossing_is_told_once_and_the_flag_stays() {
-    let (_folder, store, id) = watched_store().await;
+    let (_place, store, id) = watched_store().await;
     let settings = crate::store::SafetySettings {
         automatic_rollback: false,
         ..crate::store::SafetySettings::default()
@@ -149,16 +160,15 @@ fn a_flag_made_safe_gives_the_safe_variation_to_everybody_everywhere() {
     }
 }
 
-#[tokio::test]
 async fn a_failure_on_the_way_leaves_nothing_and_the_repetition_everything() {
-    let (_folder, store, id) = watched_store().await;
+    let (_place, store, id) = watched_store().await;
     let safety = Safety::new(store.clone());
     // Every table that the decision writes refuses once; the last of them is the last write of the transaction.
     for table in ["guardrail_looks", "rollbacks", "audit", "outbox"] {
         let trigger = format!(
-            "CREATE TRIGGER no_room BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'database or disk is full'); END"
+            "CREATE TRIGGER no_room BEFORE INSERT ON {table}\nBEGIN SELECT RAISE(ABORT, 'database or disk is full'); END;"
         );
-        execute(&store, &trigger).await;
+        store.run_sql(&trigger).await;
         let error = safety.observe(&harmful(), instant(1)).await.unwrap_err();
         assert!(error.is_unavailable(), "{error}");
         let untouched = store.get::<FlagDefinition>(&flag_key()).await.unwrap();
@@ -168,7 +178,7 @@ async fn a_failure_on_the_way_leaves_nothing_and_the_repetition_everything() {
         for sql in [LOOKS, ROLLBACKS, OUTBOX] {
             assert_eq!(count(&store, sql).await, 0, "{table} {sql}");
         }
-        execute(&store, "DROP TRIGGER no_room").await;
+        store.run_sql("DROP TRIGGER no_room;").await;
     }
     assert_eq!(safety.observe(&harmful(), instant(1)).await.unwrap().len(), 1);
     assert_eq!(safety.observe(&harmful(), instant(2)).await.unwrap().len(), 0);
@@ -178,18 +188,8 @@ async fn a_failure_on_the_way_leaves_nothing_and_the_repetition_everything() {
     );
 }
 
-async fn execute(store: &Store, sql: &str) {
-    let mut write = store.begin().await.unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(sql.to_owned()))
-        .execute(&mut *write)
-        .await
-        .unwrap();
-    store.commit_quietly(write).await.unwrap();
-}
-
-#[tokio::test]
 async fn a_decision_is_computed_again_from_its_record_alone() {
-    let (_folder, store, id) = watched_store().await;
+    let (_place, store, id) = watched_store().await;
     let safety = Safety::new(store.clone());
     // One look at a time, so that the state travels through the store between them.
     for look in harmful() {
@@ -205,15 +205,15 @@ async fn a_decision_is_computed_again_from_its_record_alone() {
     assert_eq!(replay.looks.len() as u64, record.evidence.unwrap().looks);
 
     // A record that was tampered with no longer agrees.
-    execute(&store, "UPDATE guardrail_looks SET cohorts = replace(cohorts, '\"newly_affected\":6', '\"newly_affected\":1')").await;
+    let forged = "UPDATE guardrail_looks SET cohorts = replace(cohorts, '\"newly_affected\":6', '\"newly_affected\":1')";
+    store.run_sql(forged).await;
     let replay = safety.replay_decision(&id, 1).await.unwrap();
     assert!(!replay.agrees);
     assert_eq!(replay.crossing_epoch, None);
 }
 
-#[tokio::test]
 async fn a_person_who_enables_the_flag_again_starts_a_new_phase() {
-    let (_folder, store, id) = watched_store().await;
+    let (_place, store, id) = watched_store().await;
     let safety = Safety::new(store.clone());
     safety.observe(&harmful(), instant(1)).await.unwrap();
     let rolled_back = store.get::<FlagDefinition>(&flag_key()).await.unwrap();
@@ -243,9 +243,8 @@ async fn a_person_who_enables_the_flag_again_starts_a_new_phase() {
     assert!(safety.replay_decision(&id, 2).await.unwrap().agrees);
 }
 
-#[tokio::test]
 async fn equal_arms_and_other_events_change_nothing() {
-    let (_folder, store, id) = watched_store().await;
+    let (_place, store, id) = watched_store().await;
     let safety = Safety::new(store.clone());
     let healthy: Vec<GuardrailLook> = (0..40)
         .map(|index| look(index as i64, 5, 5, (5 * index, 5 * index)))
@@ -264,9 +263,8 @@ async fn equal_arms_and_other_events_change_nothing() {
     assert_eq!(store.get::<FlagDefinition>(&flag_key()).await.unwrap().version, 1);
 }
 
-#[tokio::test]
 async fn guardrails_of_one_flag_share_the_budget_and_roll_back_once() {
-    let (_folder, store, _) = watched_store().await;
+    let (_place, store, _) = watched_store().await;
     let mut second = guardrail();
     second.event = EventName::new("crash").unwrap();
     store.create_guardrail(&second, &anna(0)).await.unwrap();
@@ -285,10 +283,9 @@ async fn guardrails_of_one_flag_share_the_budget_and_roll_back_once() {
     );
 }
 
-#[tokio::test]
 async fn a_rollback_takes_the_flag_as_people_left_it() {
     // What must never change: a person's change made meanwhile is neither lost nor a way around the rollback.
-    let (_folder, store, _) = watched_store().await;
+    let (_place, store, _) = watched_store().await;
     let mut edited = flag();
     edited.name = "edited meanwhile".to_owned();
     store.update(&edited, 1, &anna(1)).await.unwrap();

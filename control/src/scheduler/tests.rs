@@ -8,16 +8,27 @@ use domain::rollout::{RolloutScheduleDefinition, RolloutStatus};
 use domain::rules::definition::{FlagDefinition, Serve};
 use domain::{RolloutScheduleKey, VariantKey};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::*;
 use crate::RolloutAction;
 use crate::store::{AuditFilter, ObjectKind};
-use crate::test_support::{ManualClock, anna, experiment_key, flag, flag_key, guardrail, instant, open};
+use crate::test_support::{
+    ManualClock, Place, anna, experiment_key, flag, flag_key, guardrail, instant, on_both_stores, open,
+};
+
+on_both_stores! {
+    of_many_workers_on_one_store_each_timer_is_done_by_one,
+    a_start_that_its_checks_refuse_is_told_and_not_tried_again,
+    a_paused_experiment_is_resumed_or_ended_as_scheduled,
+    a_rollout_goes_from_stage_to_stage_by_time_and_goes_on_after_a_restart,
+    a_measured_stage_waits_for_users_and_for_the_absence_of_harm,
+    a_flag_that_somebody_changed_is_not_overwritten_and_a_rollback_ends_the_schedule,
+    a_schedule_rolled_back_by_hand_turns_its_flag_safe,
+}
 
 /// A scheduler with a store and connections of its own, as another process would have.
-async fn another(folder: &TempDir, clock: &Arc<ManualClock>) -> (Store, Scheduler) {
-    let store = Store::open(&folder.path().join("control.db")).await.unwrap();
+async fn another(place: &Place, clock: &Arc<ManualClock>) -> (Store, Scheduler) {
+    let store = place.open().await;
     let clock: Arc<dyn Clock> = Arc::clone(clock) as Arc<dyn Clock>;
     (store.clone(), Scheduler::new(store, clock))
 }
@@ -72,15 +83,14 @@ async fn actions(store: &Store, kind: ObjectKind) -> Vec<String> {
         .collect()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_many_workers_on_one_store_each_timer_is_done_by_one() {
     // What must never change: a schedule is honoured once, however many processes share the store.
-    let (folder, store) = open().await;
+    let (place, store) = open().await;
     draft(&store, true).await;
     let clock = Arc::new(ManualClock::at(99));
     let mut workers = Vec::new();
     for _ in 0..4 {
-        workers.push(another(&folder, &clock).await.1);
+        workers.push(another(&place, &clock).await.1);
     }
     let workers = Arc::new(workers);
     let round = || async {
@@ -115,12 +125,11 @@ async fn of_many_workers_on_one_store_each_timer_is_done_by_one() {
     assert_eq!(trail, ["create", "schedule", "start", "complete"]);
 }
 
-#[tokio::test]
 async fn a_start_that_its_checks_refuse_is_told_and_not_tried_again() {
-    let (folder, store) = open().await;
+    let (place, store) = open().await;
     draft(&store, false).await;
     let clock = Arc::new(ManualClock::at(100));
-    let (_, worker) = another(&folder, &clock).await;
+    let (_, worker) = another(&place, &clock).await;
     assert_eq!(worker.run_once().await.unwrap(), 1);
     assert_eq!(worker.run_once().await.unwrap(), 0);
     let document = store
@@ -133,12 +142,11 @@ async fn a_start_that_its_checks_refuse_is_told_and_not_tried_again() {
     assert!(schedule.problem.unwrap().contains("planned_units"));
 }
 
-#[tokio::test]
 async fn a_paused_experiment_is_resumed_or_ended_as_scheduled() {
-    let (folder, store) = open().await;
+    let (place, store) = open().await;
     draft(&store, true).await;
     let clock = Arc::new(ManualClock::at(100));
-    let (_, worker) = another(&folder, &clock).await;
+    let (_, worker) = another(&place, &clock).await;
     worker.run_once().await.unwrap();
     let key = experiment_key("checkout");
     store
@@ -204,9 +212,8 @@ async fn act(store: &Store, action: RolloutAction, seconds: i64) {
         .unwrap();
 }
 
-#[tokio::test]
 async fn a_rollout_goes_from_stage_to_stage_by_time_and_goes_on_after_a_restart() {
-    let (folder, store) = open().await;
+    let (place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     let stages = json!([
         {"percent": 1.0, "trigger": {"type": "after", "seconds": 0}},
@@ -219,7 +226,7 @@ async fn a_rollout_goes_from_stage_to_stage_by_time_and_goes_on_after_a_restart(
     assert_eq!(share(&store).await, 1);
 
     let clock = Arc::new(ManualClock::at(159));
-    let (first, worker) = another(&folder, &clock).await;
+    let (first, worker) = another(&place, &clock).await;
     assert_eq!(worker.run_once().await.unwrap(), 0);
     // A pause of half a minute moves what comes by as much.
     act(&store, RolloutAction::Pause, 130).await;
@@ -228,7 +235,7 @@ async fn a_rollout_goes_from_stage_to_stage_by_time_and_goes_on_after_a_restart(
     assert_eq!(worker.run_once().await.unwrap(), 0);
     clock.advance(1);
     first.close().await;
-    let (_, worker) = another(&folder, &clock).await;
+    let (_, worker) = another(&place, &clock).await;
     assert_eq!(worker.run_once().await.unwrap(), 1);
     assert_eq!(share(&store).await, 10);
     clock.advance(310);
@@ -240,9 +247,8 @@ async fn a_rollout_goes_from_stage_to_stage_by_time_and_goes_on_after_a_restart(
     assert_eq!(trail, ["create", "rollout", "rollout", "rollout"]);
 }
 
-#[tokio::test]
 async fn a_measured_stage_waits_for_users_and_for_the_absence_of_harm() {
-    let (folder, store) = open().await;
+    let (place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     let stages = json!([
         {"percent": 5.0, "trigger": {"type": "manual"}},
@@ -260,7 +266,7 @@ async fn a_measured_stage_waits_for_users_and_for_the_absence_of_harm() {
     assert_eq!(progress(&store).await, (RolloutStatus::Running, 1));
 
     let clock = Arc::new(ManualClock::at(20));
-    let (other, worker) = another(&folder, &clock).await;
+    let (other, worker) = another(&place, &clock).await;
     assert_eq!(worker.run_once().await.unwrap(), 0);
     let exposed = Arc::new(Mutex::new(999));
     let seen = Arc::clone(&exposed);
@@ -283,9 +289,8 @@ async fn a_measured_stage_waits_for_users_and_for_the_absence_of_harm() {
     assert_eq!(progress(&store).await, (RolloutStatus::Completed, 2));
 }
 
-#[tokio::test]
 async fn a_flag_that_somebody_changed_is_not_overwritten_and_a_rollback_ends_the_schedule() {
-    let (folder, store) = open().await;
+    let (place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     let stages = json!([
         {"percent": 1.0, "trigger": {"type": "after", "seconds": 0}},
@@ -300,7 +305,7 @@ async fn a_flag_that_somebody_changed_is_not_overwritten_and_a_rollback_ends_the
         .await
         .unwrap();
     let clock = Arc::new(ManualClock::at(200));
-    let (_, worker) = another(&folder, &clock).await;
+    let (_, worker) = another(&place, &clock).await;
     assert_eq!(worker.run_once().await.unwrap(), 1);
     let found = store
         .get::<RolloutScheduleDefinition>(&rollout_key())
@@ -329,9 +334,8 @@ async fn a_flag_that_somebody_changed_is_not_overwritten_and_a_rollback_ends_the
     assert!(matches!(again, Err(ControlError::RolloutNotAllowed { .. })));
 }
 
-#[tokio::test]
 async fn a_schedule_rolled_back_by_hand_turns_its_flag_safe() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     let stages = json!([{"percent": 10.0, "trigger": {"type": "after", "seconds": 0}}]);
     store.create(&rollout(&stages), &anna(0)).await.unwrap();

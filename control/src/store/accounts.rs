@@ -5,7 +5,7 @@ use std::fmt;
 use domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::definitions::{exists, missing};
 use super::{Entry, ObjectKind, Page, PageRequest, Store, Write, corrupt, failed, page, page_size};
@@ -116,11 +116,13 @@ impl Store {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn account(&self, name: &AccountName) -> Result<Account, ControlError> {
-        let row = sqlx::query("SELECT * FROM accounts WHERE name = ?1")
-            .bind(name.as_str())
-            .fetch_optional(self.readers())
-            .await
-            .map_err(failed("read an account"))?;
+        let row = sqlx::query(
+            "SELECT name, role, password_hash, disabled_at, created_at FROM accounts WHERE name = $1",
+        )
+        .bind(name.as_str())
+        .fetch_optional(self.readers())
+        .await
+        .map_err(failed("read an account"))?;
         read(&row.ok_or_else(|| missing(ObjectKind::Account, name.as_str()))?)
     }
 
@@ -130,7 +132,7 @@ impl Store {
     /// [`ControlError::InvalidLimit`].
     pub async fn accounts(&self, request: &PageRequest) -> Result<Page<Account>, ControlError> {
         let size = page_size(request.limit)?;
-        let rows = sqlx::query("SELECT * FROM accounts WHERE name > ?1 ORDER BY name LIMIT ?2")
+        let rows = sqlx::query("SELECT name, role, password_hash, disabled_at, created_at FROM accounts WHERE name > $1 ORDER BY name LIMIT $2")
             .bind(request.after.as_deref().unwrap_or(""))
             .bind(size)
             .fetch_all(self.readers())
@@ -144,7 +146,7 @@ impl Store {
 
     /// Every account.
     pub(crate) async fn all_accounts(&self) -> Result<Vec<Account>, ControlError> {
-        let rows = sqlx::query("SELECT * FROM accounts")
+        let rows = sqlx::query("SELECT name, role, password_hash, disabled_at, created_at FROM accounts")
             .fetch_all(self.readers())
             .await
             .map_err(failed("read accounts"))?;
@@ -173,12 +175,12 @@ impl Store {
         }
         let admins_before = admins(&mut write).await?;
         sqlx::query(
-            "UPDATE accounts SET role = ?2, disabled_at = CASE WHEN ?3 THEN NULL ELSE coalesce(disabled_at, ?4) END
-             WHERE name = ?1",
+            "UPDATE accounts SET role = $2, disabled_at = CASE WHEN $3 = 1 THEN NULL ELSE coalesce(disabled_at, $4) END
+             WHERE name = $1",
         )
         .bind(name.as_str())
         .bind(after.role.as_str())
-        .bind(after.enabled)
+        .bind(i64::from(after.enabled))
         .bind(change.at.0)
         .execute(&mut *write)
         .await
@@ -202,7 +204,7 @@ impl Store {
         role: Role,
         change: &Change,
     ) -> Result<Account, ControlError> {
-        let taken = sqlx::query("SELECT 1 FROM accounts WHERE name = ?1")
+        let taken = sqlx::query("SELECT 1 FROM accounts WHERE name = $1")
             .bind(name.as_str())
             .fetch_optional(&mut **write)
             .await
@@ -210,7 +212,7 @@ impl Store {
         if taken.is_some() {
             return Err(exists(ObjectKind::Account, name.as_str()));
         }
-        sqlx::query("INSERT INTO accounts (name, role, created_at) VALUES (?1, ?2, ?3)")
+        sqlx::query("INSERT INTO accounts (name, role, created_at) VALUES ($1, $2, $3)")
             .bind(name.as_str())
             .bind(role.as_str())
             .bind(change.at.0)
@@ -236,7 +238,7 @@ impl Store {
         change: &Change,
     ) -> Result<Account, ControlError> {
         let before = account_in(write, name).await?;
-        sqlx::query("UPDATE accounts SET password_hash = ?2 WHERE name = ?1")
+        sqlx::query("UPDATE accounts SET password_hash = $2 WHERE name = $1")
             .bind(name.as_str())
             .bind(hash)
             .execute(&mut **write)
@@ -266,11 +268,13 @@ async fn admins(write: &mut Write) -> Result<i64, ControlError> {
 }
 
 pub(super) async fn account_in(write: &mut Write, name: &AccountName) -> Result<Account, ControlError> {
-    let row = sqlx::query("SELECT * FROM accounts WHERE name = ?1")
-        .bind(name.as_str())
-        .fetch_optional(&mut **write)
-        .await
-        .map_err(failed("read an account"))?;
+    let row = sqlx::query(
+        "SELECT name, role, password_hash, disabled_at, created_at FROM accounts WHERE name = $1",
+    )
+    .bind(name.as_str())
+    .fetch_optional(&mut **write)
+    .await
+    .map_err(failed("read an account"))?;
     read(&row.ok_or_else(|| missing(ObjectKind::Account, name.as_str()))?)
 }
 
@@ -294,7 +298,7 @@ async fn audited(
     Store::record(write, entry, change).await
 }
 
-fn read(row: &SqliteRow) -> Result<Account, ControlError> {
+fn read(row: &AnyRow) -> Result<Account, ControlError> {
     let read = || -> Result<_, sqlx::Error> {
         let name: String = row.try_get("name")?;
         let role: String = row.try_get("role")?;

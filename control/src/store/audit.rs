@@ -4,7 +4,7 @@ use domain::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::{ObjectKind, Page, Store, Write, chain, corrupt, failed, page, page_size};
 use crate::change::{Actor, Change};
@@ -64,8 +64,8 @@ impl Store {
         let size = page_size(limit)?;
         let rows = sqlx::query(
             "SELECT seq, at, actor, action, kind, key, before, after, reason, origin FROM audit
-             WHERE (?1 IS NULL OR kind = ?1) AND (?2 IS NULL OR key = ?2) AND (?3 IS NULL OR seq < ?3)
-             ORDER BY seq DESC LIMIT ?4",
+             WHERE ($1 IS NULL OR kind = $1) AND ($2 IS NULL OR key = $2) AND ($3 IS NULL OR seq < $3)
+             ORDER BY seq DESC LIMIT $4",
         )
         .bind(filter.kind.map(ObjectKind::as_str))
         .bind(filter.key.as_deref())
@@ -86,7 +86,7 @@ impl Store {
         entry: Entry<'_>,
         change: &Change,
     ) -> Result<(), ControlError> {
-        let last = chain::head(&mut *write).await?;
+        let last = chain::head(&mut **write).await?;
         let content = chain::Content {
             seq: last.seq + 1,
             at: change.at.0,
@@ -102,7 +102,7 @@ impl Store {
         let link = last.then(content.seq, &content.canonical()?);
         sqlx::query(
             "INSERT INTO audit (at, actor, action, kind, key, before, after, reason, origin, seq, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
         .bind(change.at.0)
         .bind(change.actor.as_str())
@@ -122,7 +122,7 @@ impl Store {
     }
 }
 
-pub(super) fn record(row: &SqliteRow) -> Result<AuditRecord, ControlError> {
+pub(super) fn record(row: &AnyRow) -> Result<AuditRecord, ControlError> {
     let seq: i64 = row.try_get("seq").map_err(failed("read an audit record"))?;
     let text = |column: &'static str| -> Result<String, ControlError> {
         row.try_get(column).map_err(failed("read an audit record"))

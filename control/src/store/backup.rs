@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::Connection as _;
 
-use super::{Store, chain, failed};
+use super::{Store, StoreAddress, chain, connection, failed};
 use crate::error::ControlError;
 
 /// The form of manifests that this program writes and reads.
@@ -41,8 +40,12 @@ impl Store {
     /// readers are not held up at all.
     ///
     /// # Errors
-    /// [`ControlError::BackupFile`] when the folder holds a backup already or cannot be written.
+    /// [`ControlError::BackupFile`] when the folder holds a backup already or cannot be written,
+    /// [`ControlError::BackupOfPostgres`] when the store is in no file.
     pub async fn backup(&self, folder: &Path, at: Timestamp) -> Result<BackupManifest, ControlError> {
+        if let StoreAddress::Postgres(_) = &self.shared.address {
+            return Err(ControlError::BackupOfPostgres);
+        }
         let database = folder.join("control.db");
         std::fs::create_dir_all(folder).map_err(unusable(folder))?;
         if database.exists() {
@@ -53,19 +56,14 @@ impl Store {
             let what = std::io::Error::new(std::io::ErrorKind::InvalidInput, "its name is not UTF-8");
             unusable(folder)(what)
         })?;
-        sqlx::query("VACUUM INTO ?1")
+        sqlx::query("VACUUM INTO $1")
             .bind(text)
             .execute(&self.shared.writer)
             .await
             .map_err(failed("write a backup"))?;
         make_private(&database).map_err(unusable(&database))?;
         // Out of the copy itself: the store has moved on meanwhile.
-        let mut copy = SqliteConnectOptions::new()
-            .filename(&database)
-            .read_only(true)
-            .connect()
-            .await
-            .map_err(failed("open a backup"))?;
+        let mut copy = connection::open_copy(&database).await?;
         let head = chain::head(&mut copy).await?;
         copy.close().await.map_err(failed("close a backup"))?;
         let (size_bytes, sha256) = fingerprint(&database).map_err(unusable(&database))?;
@@ -163,13 +161,33 @@ fn unusable(path: &Path) -> impl FnOnce(std::io::Error) -> ControlError + use<> 
 mod tests {
     use super::*;
     use crate::audit::{PublicKey, verify};
-    use crate::test_support::{anna, flag, flag_key, instant, open};
+    use crate::test_support::{Backend, anna, flag, flag_key, instant, open, run_on};
     use domain::rules::definition::FlagDefinition;
+
+    async fn in_a_file() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("control.db")).await.unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn a_store_in_postgres_says_how_it_is_backed_up() {
+        let scenario = async {
+            let (place, store) = open().await;
+            let backup = place.folder().join("backup");
+            let error = store.backup(&backup, instant(9)).await.unwrap_err();
+            assert!(
+                error.to_string().contains("pg_dump") && !backup.exists(),
+                "{error}"
+            );
+        };
+        run_on(Backend::Postgres, scenario).await;
+    }
 
     #[tokio::test]
     async fn a_backup_made_under_writes_is_whole_and_as_of_one_instant() {
         // What must never change: a backup has every write that was acknowledged before it began, and no half of one.
-        let (folder, store) = open().await;
+        let (folder, store) = in_a_file().await;
         store.create(&flag(), &anna(1)).await.unwrap();
         let writer = {
             let store = store.clone();
@@ -217,7 +235,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_backup_that_was_changed_is_not_restored() {
-        let (folder, store) = open().await;
+        let (folder, store) = in_a_file().await;
         store.create(&flag(), &anna(1)).await.unwrap();
         let backup = folder.path().join("backup");
         store.backup(&backup, instant(9)).await.unwrap();

@@ -5,11 +5,11 @@
 
 use domain::Timestamp;
 use sha2::{Digest, Sha256};
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row;
+use sqlx::any::AnyRow;
 
 use super::audit::{AuditRecord, record};
-use super::{ObjectKind, Store, corrupt, failed};
+use super::{ObjectKind, Store, Write, corrupt, failed};
 use crate::error::ControlError;
 
 /// A place in the chain.
@@ -92,12 +92,7 @@ impl Store {
     /// # Errors
     /// [`ControlError::Database`].
     pub async fn audit_head(&self) -> Result<ChainLink, ControlError> {
-        let mut connection = self
-            .readers()
-            .acquire()
-            .await
-            .map_err(failed("read the audit chain"))?;
-        head(&mut connection).await
+        head(self.readers()).await
     }
 
     /// Audit records after `seq`, the oldest first, with their hashes: for an export.
@@ -126,13 +121,16 @@ impl Store {
             .collect()
     }
 
-    async fn rows_after(&self, seq: i64, limit: u32) -> Result<Vec<SqliteRow>, ControlError> {
-        sqlx::query("SELECT * FROM audit WHERE seq > ?1 ORDER BY seq LIMIT ?2")
-            .bind(seq)
-            .bind(limit)
-            .fetch_all(self.readers())
-            .await
-            .map_err(failed("read the audit chain"))
+    async fn rows_after(&self, seq: i64, limit: u32) -> Result<Vec<AnyRow>, ControlError> {
+        sqlx::query(
+            "SELECT seq, at, actor, action, kind, key, before, after, reason, origin, hash FROM audit
+             WHERE seq > $1 ORDER BY seq LIMIT $2",
+        )
+        .bind(seq)
+        .bind(i64::from(limit))
+        .fetch_all(self.readers())
+        .await
+        .map_err(failed("read the audit chain"))
     }
 
     /// The last of the records that are all older than `before`, so that it and those in front of it may go.
@@ -143,7 +141,7 @@ impl Store {
         // The newest record always stays, so that the chain goes on from it.
         let row = sqlx::query(
             "SELECT seq, hash FROM audit
-             WHERE seq < (SELECT coalesce(min(seq), (SELECT max(seq) FROM audit)) FROM audit WHERE at >= ?1)
+             WHERE seq < (SELECT coalesce(min(seq), (SELECT max(seq) FROM audit)) FROM audit WHERE at >= $1)
              ORDER BY seq DESC LIMIT 1",
         )
         .bind(before.0)
@@ -156,7 +154,7 @@ impl Store {
     /// Takes out the records up to a link.
     pub(crate) async fn prune_audit(&self, last: ChainLink) -> Result<u64, ControlError> {
         let mut write = self.begin().await?;
-        let gone = sqlx::query("DELETE FROM audit WHERE seq <= ?1")
+        let gone = sqlx::query("DELETE FROM audit WHERE seq <= $1")
             .bind(last.seq)
             .execute(&mut *write)
             .await
@@ -167,42 +165,48 @@ impl Store {
 }
 
 /// The newest link as a connection sees it.
-pub(super) async fn head(connection: &mut SqliteConnection) -> Result<ChainLink, ControlError> {
+pub(super) async fn head<'e, E>(executor: E) -> Result<ChainLink, ControlError>
+where
+    E: sqlx::Executor<'e, Database = sqlx::Any>,
+{
     let row = sqlx::query("SELECT seq, hash FROM audit WHERE hash IS NOT NULL ORDER BY seq DESC LIMIT 1")
-        .fetch_optional(connection)
+        .fetch_optional(executor)
         .await
         .map_err(failed("read the audit chain"))?;
     row.as_ref().map_or(Ok(ChainLink::START), link)
 }
 
 /// Gives records from before there was a chain their places in it.
-pub(super) async fn chain_older(connection: &mut SqliteConnection) -> Result<(), ControlError> {
-    let mut last = head(connection).await?;
+pub(super) async fn chain_older(write: &mut Write) -> Result<(), ControlError> {
+    let mut last = head(&mut **write).await?;
     loop {
-        let row = sqlx::query("SELECT * FROM audit WHERE hash IS NULL ORDER BY seq LIMIT 1")
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(failed("read the audit chain"))?;
+        let row = sqlx::query(
+            "SELECT seq, at, actor, action, kind, key, before, after, reason, origin FROM audit
+             WHERE hash IS NULL ORDER BY seq LIMIT 1",
+        )
+        .fetch_optional(&mut **write)
+        .await
+        .map_err(failed("read the audit chain"))?;
         let Some(row) = row else { return Ok(()) };
         let (seq, canonical) = canonical(&row)?;
         last = last.then(seq, &canonical);
-        sqlx::query("UPDATE audit SET hash = ?2 WHERE seq = ?1")
+        sqlx::query("UPDATE audit SET hash = $2 WHERE seq = $1")
             .bind(seq)
             .bind(last.hash.to_vec())
-            .execute(&mut *connection)
+            .execute(&mut **write)
             .await
             .map_err(failed("write the audit chain"))?;
     }
 }
 
-fn link(row: &SqliteRow) -> Result<ChainLink, ControlError> {
+fn link(row: &AnyRow) -> Result<ChainLink, ControlError> {
     let seq: i64 = row.try_get("seq").map_err(failed("read the audit chain"))?;
     let hash: Vec<u8> = row.try_get("hash").map_err(failed("read the audit chain"))?;
     let hash = hash.try_into().map_err(|_| ControlError::BrokenChain { seq })?;
     Ok(ChainLink { seq, hash })
 }
 
-fn stored_link(row: &SqliteRow) -> Result<StoredLink, ControlError> {
+fn stored_link(row: &AnyRow) -> Result<StoredLink, ControlError> {
     let (seq, canonical) = canonical(row)?;
     // A record without a hash is as bad as one with a wrong hash.
     let hash: Option<Vec<u8>> = row.try_get("hash").map_err(failed("read the audit chain"))?;
@@ -213,7 +217,7 @@ fn stored_link(row: &SqliteRow) -> Result<StoredLink, ControlError> {
     })
 }
 
-fn canonical(row: &SqliteRow) -> Result<(i64, Vec<u8>), ControlError> {
+fn canonical(row: &AnyRow) -> Result<(i64, Vec<u8>), ControlError> {
     let read = || -> Result<_, sqlx::Error> {
         let content = Content {
             seq: row.try_get("seq")?,

@@ -1,85 +1,139 @@
-//! Opening the file: how SQLite is set, which schemas are known, and what is refused.
+//! Opening the store: how connections are made, which schemas are known, and what is refused.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, SqlitePool};
+use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
+use sqlx::migrate::MigrateError;
+use sqlx::{AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Row};
+use url::Url;
 
+use super::address::StoreAddress;
+use super::database::Readers;
+use super::dialect::{Dialect, newest_schema};
 use crate::error::ControlError;
-
-/// The schemas that this program knows.
-static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
-
-/// How long a connection waits for another process that writes: longer than any of our transactions takes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a caller waits for a free connection before it is told that the store is not available.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The same on PostgreSQL, where it is also how long a server that refuses connections is tried.
+const POSTGRES_ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection to PostgreSQL may take to be made: a server that does not answer in this time is away.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long bringing the schema up to date may take on PostgreSQL: another process may be at it. A file has no such
+/// limit, as nobody but its disk can keep it.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Connections for reading: more would wait for the same disk.
 const READERS: u32 = 4;
 
-/// Opens the one connection that writes and brings the schema up to date.
-pub(super) async fn open_writer(path: &Path) -> Result<SqlitePool, ControlError> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|source| unusable(path, source))?;
+/// Makes the store when it is missing and brings its schema up to date.
+pub(super) async fn prepare(address: &StoreAddress) -> Result<(), ControlError> {
+    match address {
+        StoreAddress::File(path) => {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder).map_err(unusable(address))?;
+            }
+            make_private(path).map_err(unusable(address))?;
+            migrate(address).await
+        }
+        StoreAddress::Postgres(_) => tokio::time::timeout(PREPARE_TIMEOUT, migrate(address))
+            .await
+            .map_err(unusable(address))?,
     }
-    make_private(path).map_err(|source| unusable(path, source))?;
-    let pool = SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options(path))
-        .await
-        .map_err(|source| unusable(path, source))?;
-    refuse_newer(path, &pool).await?;
-    MIGRATOR
-        .run(&pool)
-        .await
-        .map_err(|source| unusable(path, source))?;
-    Ok(pool)
 }
 
-/// Opens the connections that read.
-pub(super) async fn open_readers(path: &Path) -> Result<SqlitePool, ControlError> {
-    SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options(path).pragma("query_only", "ON"))
-        .await
-        .map_err(|source| unusable(path, source))
+/// A connection that only reads the file of a backup.
+pub(super) async fn open_copy(path: &Path) -> Result<AnyConnection, ControlError> {
+    let address = StoreAddress::File(path.to_owned());
+    let options = driver(&address)?;
+    options.connect().await.map_err(unusable(&address))
 }
 
-/// The connection that writes, made when it is used; the file and its schema are not touched before.
-pub(super) fn writer_when_used(path: &Path) -> SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options(path).create_if_missing(false))
+/// The connection that writes, made when it is used.
+pub(super) fn writer(address: &StoreAddress) -> Result<AnyPool, ControlError> {
+    pool(address, 1, Dialect::of(address).writer_setup())
 }
 
 /// The connections that read, made when they are used.
-pub(super) fn readers_when_used(path: &Path) -> SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_lazy_with(options(path).create_if_missing(false).pragma("query_only", "ON"))
+pub(super) fn readers(address: &StoreAddress) -> Result<Readers, ControlError> {
+    pool(address, READERS, Dialect::of(address).reader_setup()).map(Readers)
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        // A commit that was answered survives a power cut.
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
+fn pool(address: &StoreAddress, size: u32, setup: &'static str) -> Result<AnyPool, ControlError> {
+    let acquire_timeout = match address {
+        StoreAddress::File(_) => ACQUIRE_TIMEOUT,
+        StoreAddress::Postgres(_) => POSTGRES_ACQUIRE_TIMEOUT,
+    };
+    let options = AnyPoolOptions::new()
+        .max_connections(size)
+        .acquire_timeout(acquire_timeout)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { sqlx::raw_sql(setup).execute(connection).await.map(drop) })
+        });
+    Ok(options.connect_lazy_with(driver(address)?))
+}
+
+async fn migrate(address: &StoreAddress) -> Result<(), ControlError> {
+    let dialect = Dialect::of(address);
+    let options = driver(address)?;
+    let connecting = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
+    let mut connection = connecting
+        .map_err(unusable(address))?
+        .map_err(unusable(address))?;
+    sqlx::raw_sql(dialect.writer_setup())
+        .execute(&mut connection)
+        .await
+        .map_err(unusable(address))?;
+    match dialect.migrator().run_direct(None, &mut connection, false).await {
+        Err(MigrateError::VersionMissing(version)) if version > newest_schema() => {
+            let found = schema_of(&mut connection).await.map_err(unusable(address))?;
+            let (store, known) = (address.to_string(), newest_schema());
+            return Err(ControlError::NewerSchema { store, found, known });
+        }
+        other => other.map_err(unusable(address))?,
+    }
+    connection.close().await.map_err(unusable(address))
+}
+
+async fn schema_of(connection: &mut AnyConnection) -> Result<i64, sqlx::Error> {
+    sqlx::query("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+        .fetch_one(connection)
+        .await?
+        .try_get(0)
+}
+
+/// The address in the form that the driver takes.
+fn driver(address: &StoreAddress) -> Result<AnyConnectOptions, ControlError> {
+    sqlx::any::install_default_drivers();
+    let url = match address {
+        StoreAddress::File(path) => file_url(path).map_err(unusable(address))?,
+        StoreAddress::Postgres(postgres) => postgres.secret_url(),
+    };
+    AnyConnectOptions::from_url(&url).map_err(unusable(address))
+}
+
+/// A file that must be there, as a URL: everything but letters and digits is encoded, so that no part of a name means
+/// anything else.
+fn file_url(path: &Path) -> io::Result<Url> {
+    let unnameable = || io::Error::new(io::ErrorKind::InvalidInput, "its name is not UTF-8");
+    let name = path.to_str().ok_or_else(unnameable)?;
+    let mut text = String::from("sqlite:");
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Url::parse(&text).map_err(io::Error::other)
 }
 
 /// Makes the file, when it is missing, such that nobody but its owner reads the secrets in it.
-fn make_private(path: &Path) -> std::io::Result<()> {
+fn make_private(path: &Path) -> io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]
@@ -87,35 +141,13 @@ fn make_private(path: &Path) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
-async fn refuse_newer(path: &Path, pool: &SqlitePool) -> Result<(), ControlError> {
-    let has_schema =
-        sqlx::query("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = '_sqlx_migrations'")
-            .fetch_optional(pool)
-            .await
-            .map_err(|source| unusable(path, source))?;
-    if has_schema.is_none() {
-        return Ok(());
-    }
-    let found: i64 = sqlx::query("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
-        .fetch_one(pool)
-        .await
-        .and_then(|row| row.try_get(0))
-        .map_err(|source| unusable(path, source))?;
-    let known = MIGRATOR
-        .iter()
-        .map(|migration| migration.version)
-        .max()
-        .unwrap_or(0);
-    if found > known {
-        let path = path.to_owned();
-        return Err(ControlError::NewerSchema { path, found, known });
-    }
-    Ok(())
-}
-
-fn unusable(path: &Path, source: impl std::error::Error + Send + Sync + 'static) -> ControlError {
-    ControlError::Open {
-        path: path.to_owned(),
+fn unusable<E>(address: &StoreAddress) -> impl FnOnce(E) -> ControlError + use<E>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let store = address.to_string();
+    move |source| ControlError::Open {
+        store,
         source: Box::new(source),
     }
 }

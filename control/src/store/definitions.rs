@@ -178,11 +178,7 @@ impl Store {
         request: &PageRequest,
     ) -> Result<Page<Document<D>>, ControlError> {
         let size = page_size(request.limit)?;
-        let rows = labels::query::<D>(filter, request.after.as_deref(), size)
-            .build()
-            .fetch_all(self.readers())
-            .await
-            .map_err(failed("list definitions"))?;
+        let rows = labels::find::<D>(self, filter, request.after.as_deref(), size).await?;
         let documents: Result<Vec<Document<D>>, ControlError> = rows
             .iter()
             .map(|row| Stored::read(row)?.into_document())

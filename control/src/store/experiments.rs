@@ -53,7 +53,7 @@ impl Store {
     pub async fn phases(&self, key: &ExperimentKey) -> Result<Vec<Phase>, ControlError> {
         let rows = sqlx::query(
             "SELECT number, cause, started_at, ended_at, document FROM experiment_phases
-             WHERE experiment = ?1 ORDER BY number",
+             WHERE experiment = $1 ORDER BY number",
         )
         .bind(key.as_str())
         .fetch_all(self.readers())
@@ -138,7 +138,7 @@ impl Store {
             return Ok(());
         };
         let key = experiment.key.as_str();
-        sqlx::query("UPDATE experiment_phases SET ended_at = ?2 WHERE experiment = ?1 AND ended_at IS NULL")
+        sqlx::query("UPDATE experiment_phases SET ended_at = $2 WHERE experiment = $1 AND ended_at IS NULL")
             .bind(key)
             .bind(change.at.0)
             .execute(&mut **write)
@@ -157,7 +157,7 @@ impl Store {
         let document = serde_json::to_string(&setting).map_err(corrupt(ObjectKind::Experiment, key))?;
         sqlx::query(
             "INSERT INTO experiment_phases (experiment, number, cause, started_at, document)
-             SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4 FROM experiment_phases WHERE experiment = ?1",
+             SELECT $1, coalesce(max(number), 0) + 1, $2, $3, $4 FROM experiment_phases WHERE experiment = $1",
         )
         .bind(key)
         .bind(cause)

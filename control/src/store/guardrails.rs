@@ -9,7 +9,7 @@ use domain::rules::definition::FlagDefinition;
 use domain::{FlagKey, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::definitions::{exists, missing, remember, repeated, stored};
 use super::{Entry, ObjectKind, Page, PageRequest, Store, Write, corrupt, failed, fresh_id, page, page_size};
@@ -55,7 +55,7 @@ pub struct Guardrail {
 
 const GUARDRAIL_BY_ID: &str =
     "SELECT g.id, g.document, g.created_at, g.retired_at, s.armed, s.phase, s.last_epoch, s.state
-     FROM guardrails g JOIN guardrail_states s ON s.guardrail = g.id WHERE g.id = ?1";
+     FROM guardrails g JOIN guardrail_states s ON s.guardrail = g.id WHERE g.id = $1";
 
 impl Store {
     /// Puts a guardrail on a flag. It is armed at once.
@@ -136,7 +136,7 @@ impl Store {
         if before.retired_at.is_some() {
             return Err(missing(ObjectKind::Guardrail, &id.0));
         }
-        sqlx::query("UPDATE guardrails SET retired_at = ?2 WHERE id = ?1")
+        sqlx::query("UPDATE guardrails SET retired_at = $2 WHERE id = $1")
             .bind(&id.0)
             .bind(change.at.0)
             .execute(&mut *write)
@@ -177,7 +177,7 @@ impl Store {
         let rows = sqlx::query(
             "SELECT g.id, g.document, g.created_at, g.retired_at, s.armed, s.phase, s.last_epoch, s.state
              FROM guardrails g JOIN guardrail_states s ON s.guardrail = g.id
-             WHERE g.retired_at IS NULL AND (?1 IS NULL OR g.flag = ?1) AND g.id > ?2 ORDER BY g.id LIMIT ?3",
+             WHERE g.retired_at IS NULL AND ($1 IS NULL OR g.flag = $1) AND g.id > $2 ORDER BY g.id LIMIT $3",
         )
         .bind(flag.map(FlagKey::as_str))
         .bind(after.unwrap_or(""))
@@ -196,7 +196,7 @@ impl Store {
         let rows = sqlx::query(
             "SELECT g.id, g.document, g.created_at, g.retired_at, s.armed, s.phase, s.last_epoch, s.state
              FROM guardrails g JOIN guardrail_states s ON s.guardrail = g.id
-             WHERE g.retired_at IS NULL AND g.flag = ?1 ORDER BY g.id",
+             WHERE g.retired_at IS NULL AND g.flag = $1 ORDER BY g.id",
         )
         .bind(flag.as_str())
         .fetch_all(&mut **write)
@@ -209,7 +209,7 @@ impl Store {
     pub(super) async fn disarm(write: &mut Write, flag: &FlagKey) -> Result<(), ControlError> {
         sqlx::query(
             "UPDATE guardrail_states SET armed = 0
-             WHERE guardrail IN (SELECT id FROM guardrails WHERE flag = ?1 AND retired_at IS NULL)",
+             WHERE guardrail IN (SELECT id FROM guardrails WHERE flag = $1 AND retired_at IS NULL)",
         )
         .bind(flag.as_str())
         .execute(&mut **write)
@@ -237,7 +237,7 @@ impl Store {
                 continue;
             }
             sqlx::query(
-                "UPDATE guardrail_states SET armed = 1, phase = phase + 1, state = NULL WHERE guardrail = ?1",
+                "UPDATE guardrail_states SET armed = 1, phase = phase + 1, state = NULL WHERE guardrail = $1",
             )
             .bind(&guardrail.id.0)
             .execute(&mut **write)
@@ -282,7 +282,7 @@ async fn insert_guardrail(
 ) -> Result<(), ControlError> {
     let inserted = sqlx::query(
         "INSERT INTO guardrails (id, flag, event, control, treatment, document, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(&id.0)
     .bind(definition.flag.as_str())
@@ -303,7 +303,7 @@ async fn insert_guardrail(
         }
         other => other.map_err(failed("write a guardrail"))?,
     };
-    sqlx::query("INSERT INTO guardrail_states (guardrail, armed, phase) VALUES (?1, 1, 1)")
+    sqlx::query("INSERT INTO guardrail_states (guardrail, armed, phase) VALUES ($1, 1, 1)")
         .bind(&id.0)
         .execute(&mut **write)
         .await
@@ -321,7 +321,7 @@ pub(super) async fn read_guardrail(write: &mut Write, id: &GuardrailId) -> Resul
     read_row(&row.ok_or_else(|| missing(ObjectKind::Guardrail, &id.0))?)
 }
 
-fn read_row(row: &SqliteRow) -> Result<Guardrail, ControlError> {
+fn read_row(row: &AnyRow) -> Result<Guardrail, ControlError> {
     let id: String = row.try_get("id").map_err(failed("read a guardrail"))?;
     let document: String = row.try_get("document").map_err(failed("read a guardrail"))?;
     let state: Option<String> = row.try_get("state").map_err(failed("read a guardrail"))?;
@@ -333,7 +333,7 @@ fn read_row(row: &SqliteRow) -> Result<Guardrail, ControlError> {
         Ok(Guardrail {
             id: GuardrailId(id),
             definition,
-            armed: row.try_get("armed")?,
+            armed: row.try_get::<i64, _>("armed")? != 0,
             phase: row.try_get("phase")?,
             last_epoch: row.try_get("last_epoch")?,
             evidence: state.as_ref().map(|state| state.evidence),

@@ -3,7 +3,7 @@
 use domain::Timestamp;
 use serde::Serialize;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::definitions::missing;
 use super::{Entry, ObjectKind, Page, PageRequest, Store, Write, corrupt, failed, page, page_size};
@@ -79,6 +79,15 @@ pub(crate) struct CheckedKey {
     pub(crate) digest: Vec<u8>,
 }
 
+/// The columns of a key, by name: one that a newer version adds must not disturb this one.
+macro_rules! selected {
+    () => {
+        "SELECT selector, slot, name, kind, scopes, environment, digest, created_at, created_by, expires_at, revoked_at,
+           last_used_at
+         FROM api_keys WHERE "
+    };
+}
+
 impl Store {
     /// Makes a key.
     ///
@@ -147,7 +156,7 @@ impl Store {
             expires_at: Some(ends_at),
             ..before.clone()
         };
-        sqlx::query("UPDATE api_keys SET expires_at = ?2 WHERE selector = ?1")
+        sqlx::query("UPDATE api_keys SET expires_at = $2 WHERE selector = $1")
             .bind(selector)
             .bind(ends_at.0)
             .execute(&mut *write)
@@ -174,7 +183,7 @@ impl Store {
             revoked_at: Some(change.at),
             ..before.clone()
         };
-        sqlx::query("UPDATE api_keys SET revoked_at = ?2 WHERE selector = ?1")
+        sqlx::query("UPDATE api_keys SET revoked_at = $2 WHERE selector = $1")
             .bind(selector)
             .bind(change.at.0)
             .execute(&mut *write)
@@ -190,7 +199,7 @@ impl Store {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn key(&self, selector: &str) -> Result<ApiKey, ControlError> {
-        let row = sqlx::query("SELECT * FROM api_keys WHERE selector = ?1")
+        let row = sqlx::query(concat!(selected!(), "selector = $1"))
             .bind(selector)
             .fetch_optional(self.readers())
             .await
@@ -204,7 +213,7 @@ impl Store {
     /// [`ControlError::InvalidLimit`].
     pub async fn keys(&self, request: &PageRequest) -> Result<Page<ApiKey>, ControlError> {
         let size = page_size(request.limit)?;
-        let rows = sqlx::query("SELECT * FROM api_keys WHERE selector > ?1 ORDER BY selector LIMIT ?2")
+        let rows = sqlx::query(concat!(selected!(), "selector > $1 ORDER BY selector LIMIT $2"))
             .bind(request.after.as_deref().unwrap_or(""))
             .bind(size)
             .fetch_all(self.readers())
@@ -216,7 +225,7 @@ impl Store {
 
     /// Every key that was not revoked, with its digest.
     pub(crate) async fn checked_keys(&self) -> Result<Vec<CheckedKey>, ControlError> {
-        let rows = sqlx::query("SELECT * FROM api_keys WHERE revoked_at IS NULL")
+        let rows = sqlx::query(concat!(selected!(), "revoked_at IS NULL"))
             .fetch_all(self.readers())
             .await
             .map_err(failed("read keys"))?;
@@ -235,7 +244,8 @@ impl Store {
         let mut write = self.begin().await?;
         for (selector, at) in used {
             sqlx::query(
-                "UPDATE api_keys SET last_used_at = max(coalesce(last_used_at, ?2), ?2) WHERE selector = ?1",
+                "UPDATE api_keys SET last_used_at = $2
+                 WHERE selector = $1 AND (last_used_at IS NULL OR last_used_at < $2)",
             )
             .bind(selector)
             .bind(at.0)
@@ -273,7 +283,7 @@ async fn insert(write: &mut Write, key: &ApiKey, text: &KeyText) -> Result<(), C
     let scopes: Vec<_> = key.scopes.iter().map(|scope| scope.as_str()).collect();
     sqlx::query(
         "INSERT INTO api_keys (selector, slot, name, kind, scopes, environment, digest, created_at, created_by, expires_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(&key.selector)
     .bind(&key.slot)
@@ -292,7 +302,7 @@ async fn insert(write: &mut Write, key: &ApiKey, text: &KeyText) -> Result<(), C
 }
 
 async fn key_in(write: &mut Write, selector: &str) -> Result<ApiKey, ControlError> {
-    let row = sqlx::query("SELECT * FROM api_keys WHERE selector = ?1")
+    let row = sqlx::query(concat!(selected!(), "selector = $1"))
         .bind(selector)
         .fetch_optional(&mut **write)
         .await
@@ -303,7 +313,7 @@ async fn key_in(write: &mut Write, selector: &str) -> Result<ApiKey, ControlErro
 async fn live_in_slot(write: &mut Write, slot: &str, at: Timestamp) -> Result<i64, ControlError> {
     sqlx::query_scalar(
         "SELECT count(*) FROM api_keys
-         WHERE slot = ?1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?2)",
+         WHERE slot = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
     )
     .bind(slot)
     .bind(at.0)
@@ -330,7 +340,7 @@ async fn audited(
     Store::record(write, entry, change).await
 }
 
-fn read(row: &SqliteRow) -> Result<ApiKey, ControlError> {
+fn read(row: &AnyRow) -> Result<ApiKey, ControlError> {
     let text = |column: &'static str| -> Result<String, ControlError> {
         row.try_get(column).map_err(failed("read a key"))
     };

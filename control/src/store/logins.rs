@@ -88,7 +88,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<Account, ControlError> {
         let mut write = self.begin().await?;
-        let row = sqlx::query("SELECT account FROM one_time_links WHERE digest = ?1 AND expires_at > ?2")
+        let row = sqlx::query("SELECT account FROM one_time_links WHERE digest = $1 AND expires_at > $2")
             .bind(digest(secret).to_vec())
             .bind(at.0)
             .fetch_optional(&mut *write)
@@ -110,7 +110,7 @@ impl Store {
             }
             Self::insert_account(&mut write, &name, Role::Admin, &change).await?;
         }
-        sqlx::query("DELETE FROM one_time_links WHERE digest = ?1")
+        sqlx::query("DELETE FROM one_time_links WHERE digest = $1")
             .bind(digest(secret).to_vec())
             .execute(&mut *write)
             .await
@@ -123,8 +123,8 @@ impl Store {
     /// What a login under a name is checked against; also for names that no account has.
     pub(crate) async fn login_facts(&self, name: &AccountName) -> Result<LoginFacts, ControlError> {
         let row = sqlx::query(
-            "SELECT (SELECT password_hash FROM accounts WHERE name = ?1 AND disabled_at IS NULL) AS password_hash,
-                    (SELECT locked_until FROM login_failures WHERE name = ?1) AS locked_until",
+            "SELECT (SELECT password_hash FROM accounts WHERE name = $1 AND disabled_at IS NULL) AS password_hash,
+                    (SELECT locked_until FROM login_failures WHERE name = $1) AS locked_until",
         )
         .bind(name.as_str())
         .fetch_one(self.readers())
@@ -143,25 +143,30 @@ impl Store {
     /// Notes a failed attempt; from the sixth in a row on, the name waits before it is heard again.
     pub(crate) async fn login_failed(&self, name: &AccountName, at: Timestamp) -> Result<(), ControlError> {
         let mut write = self.begin().await?;
-        sqlx::query("DELETE FROM login_failures WHERE at <= ?1")
+        sqlx::query("DELETE FROM login_failures WHERE at <= $1")
             .bind(at.plus_micros(-FAILURES_KEPT_MICROS).0)
             .execute(&mut *write)
             .await
             .map_err(failed("forget failed logins"))?;
-        let failures: Option<u32> = sqlx::query_scalar("SELECT failures FROM login_failures WHERE name = ?1")
+        let failures: Option<i64> = sqlx::query_scalar("SELECT failures FROM login_failures WHERE name = $1")
             .bind(name.as_str())
             .fetch_optional(&mut *write)
             .await
             .map_err(failed("read failed logins"))?;
-        let failures = failures.unwrap_or(0).saturating_add(1);
-        sqlx::query("INSERT OR REPLACE INTO login_failures (name, failures, locked_until, at) VALUES (?1, ?2, ?3, ?4)")
-            .bind(name.as_str())
-            .bind(failures)
-            .bind(delay_micros(failures).map(|delay| at.plus_micros(delay).0))
-            .bind(at.0)
-            .execute(&mut *write)
-            .await
-            .map_err(failed("note a failed login"))?;
+        let failures = failures.map_or(0, |count| u32::try_from(count).unwrap_or(u32::MAX));
+        let failures = failures.saturating_add(1);
+        sqlx::query(
+            "INSERT INTO login_failures (name, failures, locked_until, at) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (name) DO UPDATE SET failures = excluded.failures, locked_until = excluded.locked_until,
+               at = excluded.at",
+        )
+        .bind(name.as_str())
+        .bind(i64::from(failures))
+        .bind(delay_micros(failures).map(|delay| at.plus_micros(delay).0))
+        .bind(at.0)
+        .execute(&mut *write)
+        .await
+        .map_err(failed("note a failed login"))?;
         self.commit_quietly(write).await
     }
 
@@ -173,7 +178,7 @@ impl Store {
     ) -> Result<String, ControlError> {
         let secret = random_text(SECRET_CHARS);
         let mut write = self.begin().await?;
-        sqlx::query("DELETE FROM sessions WHERE created_at <= ?1 OR seen_at <= ?2")
+        sqlx::query("DELETE FROM sessions WHERE created_at <= $1 OR seen_at <= $2")
             .bind(at.plus_micros(-SESSION_LIFETIME_MICROS).0)
             .bind(at.plus_micros(-SESSION_IDLE_MICROS).0)
             .execute(&mut *write)
@@ -183,7 +188,7 @@ impl Store {
             Self::forget_failures(&mut write, name).await?;
         }
         sqlx::query(
-            "INSERT INTO sessions (digest, account, actor, role, created_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+            "INSERT INTO sessions (digest, account, actor, role, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5)",
         )
         .bind(digest(&secret).to_vec())
         .bind(facts.account.as_ref().map(AccountName::as_str))
@@ -204,7 +209,7 @@ impl Store {
         at: Timestamp,
     ) -> Result<Option<SessionFacts>, ControlError> {
         let row = sqlx::query(
-            "SELECT account, actor, role, seen_at FROM sessions WHERE digest = ?1 AND created_at > ?2 AND seen_at > ?3",
+            "SELECT account, actor, role, seen_at FROM sessions WHERE digest = $1 AND created_at > $2 AND seen_at > $3",
         )
         .bind(digest(secret).to_vec())
         .bind(at.plus_micros(-SESSION_LIFETIME_MICROS).0)
@@ -227,7 +232,7 @@ impl Store {
         let (facts, seen_at) = read().map_err(failed("read a session"))?;
         if at.0 - seen_at >= SESSION_NOTE_MICROS {
             let mut write = self.begin().await?;
-            sqlx::query("UPDATE sessions SET seen_at = ?2 WHERE digest = ?1")
+            sqlx::query("UPDATE sessions SET seen_at = $2 WHERE digest = $1")
                 .bind(digest(secret).to_vec())
                 .bind(at.0)
                 .execute(&mut *write)
@@ -241,7 +246,7 @@ impl Store {
     /// Ends a session.
     pub(crate) async fn close_session(&self, secret: &str) -> Result<(), ControlError> {
         let mut write = self.begin().await?;
-        sqlx::query("DELETE FROM sessions WHERE digest = ?1")
+        sqlx::query("DELETE FROM sessions WHERE digest = $1")
             .bind(digest(secret).to_vec())
             .execute(&mut *write)
             .await
@@ -259,14 +264,16 @@ impl Store {
 
     /// Whether any account or key has ever been made.
     pub(crate) async fn has_accounts_or_keys(&self) -> Result<bool, ControlError> {
-        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM accounts) OR EXISTS (SELECT 1 FROM api_keys)")
-            .fetch_one(self.readers())
-            .await
-            .map_err(failed("look for accounts"))
+        let count: i64 =
+            sqlx::query_scalar("SELECT (SELECT count(*) FROM accounts) + (SELECT count(*) FROM api_keys)")
+                .fetch_one(self.readers())
+                .await
+                .map_err(failed("look for accounts"))?;
+        Ok(count > 0)
     }
 
     pub(super) async fn forget_failures(write: &mut Write, name: &AccountName) -> Result<(), ControlError> {
-        sqlx::query("DELETE FROM login_failures WHERE name = ?1")
+        sqlx::query("DELETE FROM login_failures WHERE name = $1")
             .bind(name.as_str())
             .execute(&mut **write)
             .await
@@ -275,7 +282,7 @@ impl Store {
     }
 
     pub(super) async fn end_sessions_of(write: &mut Write, name: &AccountName) -> Result<(), ControlError> {
-        sqlx::query("DELETE FROM sessions WHERE account = ?1")
+        sqlx::query("DELETE FROM sessions WHERE account = $1")
             .bind(name.as_str())
             .execute(&mut **write)
             .await
@@ -284,7 +291,7 @@ impl Store {
     }
 
     pub(super) async fn end_links_of(write: &mut Write, name: &AccountName) -> Result<(), ControlError> {
-        sqlx::query("DELETE FROM one_time_links WHERE account = ?1")
+        sqlx::query("DELETE FROM one_time_links WHERE account = $1")
             .bind(name.as_str())
             .execute(&mut **write)
             .await
@@ -306,7 +313,7 @@ async fn insert_link(
     at: Timestamp,
 ) -> Result<String, ControlError> {
     let secret = random_text(SECRET_CHARS);
-    sqlx::query("INSERT INTO one_time_links (digest, account, expires_at) VALUES (?1, ?2, ?3)")
+    sqlx::query("INSERT INTO one_time_links (digest, account, expires_at) VALUES ($1, $2, $3)")
         .bind(digest(&secret).to_vec())
         .bind(name.map(AccountName::as_str))
         .bind(at.plus_micros(LINK_LIFETIME_MICROS).0)

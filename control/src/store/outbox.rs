@@ -3,7 +3,7 @@
 use domain::Timestamp;
 use serde::Serialize;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::{EndpointId, Page, Store, Write, failed, fresh_id, page, page_size};
 use crate::change::{Actor, Change};
@@ -99,7 +99,7 @@ impl Store {
         let rows = sqlx::query(
             "SELECT d.endpoint, d.message, o.type, d.state, d.attempts, d.next_attempt_at, d.last_status, d.last_error
              FROM deliveries d JOIN outbox o ON o.id = d.message
-             WHERE d.endpoint = ?1 AND (?2 IS NULL OR d.message < ?2) ORDER BY d.message DESC LIMIT ?3",
+             WHERE d.endpoint = $1 AND ($2 IS NULL OR d.message < $2) ORDER BY d.message DESC LIMIT $3",
         )
         .bind(&endpoint.0)
         .bind(before)
@@ -125,7 +125,7 @@ impl Store {
     ) -> Result<String, ControlError> {
         let id = fresh_id("msg", at);
         let body = serde_json::json!({ "type": event_type, "timestamp": at, "data": data });
-        sqlx::query("INSERT INTO outbox (id, type, payload, created_at) VALUES (?1, ?2, ?3, ?4)")
+        sqlx::query("INSERT INTO outbox (id, type, payload, created_at) VALUES ($1, $2, $3, $4)")
             .bind(&id)
             .bind(event_type)
             .bind(body.to_string())
@@ -135,7 +135,7 @@ impl Store {
             .map_err(failed("queue a message"))?;
         sqlx::query(
             "INSERT INTO deliveries (endpoint, message, state, attempts, next_attempt_at)
-             SELECT id, ?1, 'pending', 0, ?2 FROM webhook_endpoints WHERE enabled = 1",
+             SELECT id, $1, 'pending', 0, $2 FROM webhook_endpoints WHERE enabled = 1",
         )
         .bind(&id)
         .bind(at.0)
@@ -159,11 +159,11 @@ impl Store {
                  FROM deliveries d
                  JOIN webhook_endpoints e ON e.id = d.endpoint
                  JOIN outbox o ON o.id = d.message
-                 WHERE d.state = 'pending' AND d.next_attempt_at <= ?1 AND e.enabled = 1
-             ) AS due WHERE place <= ?2",
+                 WHERE d.state = 'pending' AND d.next_attempt_at <= $1 AND e.enabled = 1
+             ) AS due WHERE place <= $2",
         )
         .bind(now.0)
-        .bind(per_endpoint)
+        .bind(i64::from(per_endpoint))
         .fetch_all(self.readers())
         .await
         .map_err(failed("read due deliveries"))?;
@@ -187,7 +187,7 @@ impl Store {
         };
         write_attempt(&mut write, delivery, result).await?;
         let failing_since = (!result.delivered).then(|| endpoint.failing_since.unwrap_or(now));
-        sqlx::query("UPDATE webhook_endpoints SET failing_since = ?2 WHERE id = ?1")
+        sqlx::query("UPDATE webhook_endpoints SET failing_since = $2 WHERE id = $1")
             .bind(&endpoint.id.0)
             .bind(failing_since.map(|since| since.0))
             .execute(&mut *write)
@@ -223,15 +223,15 @@ async fn write_attempt(
         (false, None) => DeliveryState::Exhausted,
     };
     sqlx::query(
-        "UPDATE deliveries SET state = ?3, attempts = attempts + 1, next_attempt_at = ?4, last_status = ?5,
-             last_error = ?6
-         WHERE endpoint = ?1 AND message = ?2",
+        "UPDATE deliveries SET state = $3, attempts = attempts + 1, next_attempt_at = $4, last_status = $5,
+             last_error = $6
+         WHERE endpoint = $1 AND message = $2",
     )
     .bind(&delivery.endpoint.0)
     .bind(&delivery.message)
     .bind(state.as_str())
     .bind(result.next_attempt_at.map(|at| at.0))
-    .bind(result.status)
+    .bind(result.status.map(i64::from))
     .bind(result.error.as_deref())
     .execute(&mut **write)
     .await
@@ -239,7 +239,7 @@ async fn write_attempt(
     .map_err(failed("record an attempt"))
 }
 
-fn read_delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
+fn read_delivery(row: &AnyRow) -> Result<Delivery, sqlx::Error> {
     let state: String = row.try_get("state")?;
     Ok(Delivery {
         endpoint: EndpointId(row.try_get("endpoint")?),
@@ -251,14 +251,17 @@ fn read_delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
             // The table allows three states.
             _ => DeliveryState::Exhausted,
         },
-        attempts: row.try_get("attempts")?,
+        attempts: number(row.try_get("attempts")?)?,
         next_attempt_at: row.try_get::<Option<i64>, _>("next_attempt_at")?.map(Timestamp),
-        last_status: row.try_get("last_status")?,
+        last_status: row
+            .try_get::<Option<i64>, _>("last_status")?
+            .map(number)
+            .transpose()?,
         last_error: row.try_get("last_error")?,
     })
 }
 
-fn read_due(row: &SqliteRow, now: Timestamp) -> Result<DueDelivery, sqlx::Error> {
+fn read_due(row: &AnyRow, now: Timestamp) -> Result<DueDelivery, sqlx::Error> {
     let mut secrets = vec![WebhookSecret::from_stored(row.try_get("secret")?)];
     let previous: Option<Vec<u8>> = row.try_get("previous_secret")?;
     let until: Option<i64> = row.try_get("previous_secret_until")?;
@@ -270,7 +273,15 @@ fn read_due(row: &SqliteRow, now: Timestamp) -> Result<DueDelivery, sqlx::Error>
         message: row.try_get("message")?,
         url: row.try_get("url")?,
         payload: row.try_get("payload")?,
-        attempts: row.try_get("attempts")?,
+        attempts: number(row.try_get("attempts")?)?,
         secrets,
     })
+}
+
+/// A stored number in the type that it has in memory.
+fn number<N: TryFrom<i64>>(stored: i64) -> Result<N, sqlx::Error>
+where
+    N::Error: std::error::Error + Send + Sync + 'static,
+{
+    N::try_from(stored).map_err(|source| sqlx::Error::Decode(Box::new(source)))
 }

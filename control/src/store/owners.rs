@@ -29,8 +29,8 @@ impl Store {
     /// [`ControlError::Database`].
     pub async fn ownership(&self, kind: ObjectKind, key: &str) -> Result<Ownership, ControlError> {
         let rows = sqlx::query(
-            "SELECT owner AS actor, 1 AS owns FROM owners WHERE kind = ?1 AND key = ?2
-             UNION ALL SELECT grantee, 0 FROM grants WHERE kind = ?1 AND key = ?2 ORDER BY 2 DESC, 1",
+            "SELECT owner AS actor, 1 AS owns FROM owners WHERE kind = $1 AND key = $2
+             UNION ALL SELECT grantee, 0 FROM grants WHERE kind = $1 AND key = $2 ORDER BY 2 DESC, 1",
         )
         .bind(kind.as_str())
         .bind(key)
@@ -40,10 +40,10 @@ impl Store {
         let mut ownership = Ownership::default();
         for row in rows {
             let actor: String = row.try_get("actor").map_err(failed("read who owns what"))?;
-            let owns: bool = row.try_get("owns").map_err(failed("read who owns what"))?;
+            let owns: i64 = row.try_get("owns").map_err(failed("read who owns what"))?;
             match owns {
-                true => ownership.owner = Some(Actor::from_stored(&actor)),
-                false => ownership.editors.push(Actor::from_stored(&actor)),
+                1 => ownership.owner = Some(Actor::from_stored(&actor)),
+                _ => ownership.editors.push(Actor::from_stored(&actor)),
             }
         }
         Ok(ownership)
@@ -69,7 +69,7 @@ impl Store {
             insert_owner(&mut write, (kind, key), owner).await?;
         }
         for editor in &ownership.editors {
-            sqlx::query("INSERT OR IGNORE INTO grants (kind, key, grantee) VALUES (?1, ?2, ?3)")
+            sqlx::query("INSERT INTO grants (kind, key, grantee) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
                 .bind(kind.as_str())
                 .bind(key)
                 .bind(editor.as_str())
@@ -117,20 +117,23 @@ async fn insert_owner(
     (kind, key): (ObjectKind, &str),
     owner: &Actor,
 ) -> Result<(), ControlError> {
-    sqlx::query("INSERT OR REPLACE INTO owners (kind, key, owner) VALUES (?1, ?2, ?3)")
-        .bind(kind.as_str())
-        .bind(key)
-        .bind(owner.as_str())
-        .execute(&mut **write)
-        .await
-        .map(drop)
-        .map_err(failed("write who owns what"))
+    sqlx::query(
+        "INSERT INTO owners (kind, key, owner) VALUES ($1, $2, $3)
+         ON CONFLICT (kind, key) DO UPDATE SET owner = excluded.owner",
+    )
+    .bind(kind.as_str())
+    .bind(key)
+    .bind(owner.as_str())
+    .execute(&mut **write)
+    .await
+    .map(drop)
+    .map_err(failed("write who owns what"))
 }
 
 async fn forget(write: &mut Write, kind: ObjectKind, key: &str) -> Result<(), ControlError> {
     for sql in [
-        "DELETE FROM owners WHERE kind = ?1 AND key = ?2",
-        "DELETE FROM grants WHERE kind = ?1 AND key = ?2",
+        "DELETE FROM owners WHERE kind = $1 AND key = $2",
+        "DELETE FROM grants WHERE kind = $1 AND key = $2",
     ] {
         sqlx::query(sql)
             .bind(kind.as_str())

@@ -24,7 +24,7 @@ impl Store {
     /// # Errors
     /// [`ControlError::Database`] or [`ControlError::Corrupt`].
     pub async fn planned_looks(&self, key: &ExperimentKey) -> Result<Vec<ExperimentSummary>, ControlError> {
-        let rows = sqlx::query("SELECT summary FROM experiment_looks WHERE experiment = ?1 ORDER BY number")
+        let rows = sqlx::query("SELECT summary FROM experiment_looks WHERE experiment = $1 ORDER BY number")
             .bind(key.as_str())
             .fetch_all(self.readers())
             .await
@@ -47,7 +47,7 @@ impl Store {
     ) -> Result<LooksSoFar, ControlError> {
         let row = sqlx::query(
             "SELECT count(*) AS looks, coalesce(max(units), 0) AS units FROM experiment_looks
-             WHERE experiment = ?1",
+             WHERE experiment = $1",
         )
         .bind(key.as_str())
         .fetch_one(&mut **write)
@@ -77,7 +77,7 @@ impl Store {
         let stored = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         sqlx::query(
             "INSERT INTO experiment_looks (experiment, number, taken_at, units, summary)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+             VALUES ($1, $2, $3, $4, $5)",
         )
         .bind(key)
         .bind(stored(number))

@@ -6,7 +6,7 @@ use domain::rules::definition::FlagDefinition;
 use domain::{FlagKey, Timestamp, VariantKey};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::definitions::{missing, replace, stored, to_text};
 use super::{Entry, GuardrailId, ObjectKind, Page, Store, Write, corrupt, failed, fresh_id, page, page_size};
@@ -127,7 +127,7 @@ impl Store {
     /// # Errors
     /// [`ControlError::NotFound`].
     pub async fn rollback(&self, id: &RollbackId) -> Result<RollbackRecord, ControlError> {
-        let row = sqlx::query("SELECT id, document FROM rollbacks WHERE id = ?1")
+        let row = sqlx::query("SELECT id, document FROM rollbacks WHERE id = $1")
             .bind(&id.0)
             .fetch_optional(self.readers())
             .await
@@ -147,8 +147,8 @@ impl Store {
     ) -> Result<Page<RollbackRecord>, ControlError> {
         let size = page_size(limit)?;
         let rows = sqlx::query(
-            "SELECT id, document FROM rollbacks WHERE (?1 IS NULL OR flag = ?1) AND (?2 IS NULL OR id < ?2)
-             ORDER BY id DESC LIMIT ?3",
+            "SELECT id, document FROM rollbacks WHERE ($1 IS NULL OR flag = $1) AND ($2 IS NULL OR id < $2)
+             ORDER BY id DESC LIMIT $3",
         )
         .bind(flag.map(FlagKey::as_str))
         .bind(before.map(|id| id.0.as_str()))
@@ -168,7 +168,7 @@ impl Store {
         guardrail: &GuardrailId,
         phase: i64,
     ) -> Result<Option<RollbackRecord>, ControlError> {
-        let row = sqlx::query("SELECT id, document FROM rollbacks WHERE guardrail = ?1 AND phase = ?2")
+        let row = sqlx::query("SELECT id, document FROM rollbacks WHERE guardrail = $1 AND phase = $2")
             .bind(&guardrail.0)
             .bind(phase)
             .fetch_optional(self.readers())
@@ -260,7 +260,7 @@ fn message(record: &RollbackRecord) -> serde_json::Value {
 async fn insert_record(write: &mut Write, record: &RollbackRecord) -> Result<(), ControlError> {
     let document = serde_json::to_string(record).map_err(corrupt(ObjectKind::Rollback, &record.id.0))?;
     sqlx::query(
-        "INSERT INTO rollbacks (id, flag, guardrail, phase, at, document) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        "INSERT INTO rollbacks (id, flag, guardrail, phase, at, document) VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(&record.id.0)
     .bind(record.flag.as_str())
@@ -274,7 +274,7 @@ async fn insert_record(write: &mut Write, record: &RollbackRecord) -> Result<(),
     .map_err(failed("write the record of a rollback"))
 }
 
-fn read_row(row: &SqliteRow) -> Result<RollbackRecord, ControlError> {
+fn read_row(row: &AnyRow) -> Result<RollbackRecord, ControlError> {
     let id: String = row.try_get("id").map_err(failed("read a rollback"))?;
     let document: String = row.try_get("document").map_err(failed("read a rollback"))?;
     serde_json::from_str(&document).map_err(corrupt(ObjectKind::Rollback, &id))

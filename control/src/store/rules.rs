@@ -41,7 +41,7 @@ impl Store {
                UNION ALL SELECT max(seq) FROM audit WHERE kind = 'experiment'
                UNION ALL SELECT max(seq) FROM audit WHERE kind = 'segment'
                UNION ALL SELECT max(seq) FROM audit WHERE kind = 'layer'
-               UNION ALL SELECT max(seq) FROM audit WHERE kind = 'holdout')",
+               UNION ALL SELECT max(seq) FROM audit WHERE kind = 'holdout') AS newest_of_each",
         )
         .fetch_one(self.readers())
         .await

@@ -3,7 +3,7 @@
 use domain::guardrail::{GuardrailDefinition, InvalidGuardrail};
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::{Entry, GuardrailId, ObjectKind, Store, Write, corrupt, failed};
 use crate::change::Change;
@@ -88,7 +88,7 @@ impl Store {
         };
         let texts = (text(&before.settings)?, text(&settings)?);
         sqlx::query(
-            "INSERT INTO settings (name, document, version, updated_at) VALUES (?1, ?2, ?3, ?4)
+            "INSERT INTO settings (name, document, version, updated_at) VALUES ($1, $2, $3, $4)
              ON CONFLICT (name) DO UPDATE SET document = excluded.document, version = excluded.version,
                updated_at = excluded.updated_at",
         )
@@ -123,7 +123,7 @@ impl Store {
         (phase, told): (i64, &serde_json::Value),
         change: &Change,
     ) -> Result<(), ControlError> {
-        sqlx::query("UPDATE guardrail_states SET armed = 0 WHERE guardrail = ?1")
+        sqlx::query("UPDATE guardrail_states SET armed = 0 WHERE guardrail = $1")
             .bind(&guardrail.0)
             .execute(&mut **write)
             .await
@@ -144,16 +144,22 @@ impl Store {
 
     /// Whether a phase of a guardrail ended by being held.
     pub(crate) async fn was_held(&self, guardrail: &GuardrailId, phase: i64) -> Result<bool, ControlError> {
-        let found = sqlx::query(
-            "SELECT 1 FROM audit WHERE kind = 'guardrail' AND key = ?1 AND action = 'hold'
-               AND json_extract(after, '$.phase') = ?2",
+        let records: Vec<String> = sqlx::query_scalar(
+            "SELECT after FROM audit
+             WHERE kind = 'guardrail' AND key = $1 AND action = 'hold' AND after IS NOT NULL",
         )
         .bind(&guardrail.0)
-        .bind(phase)
-        .fetch_optional(self.readers())
+        .fetch_all(self.readers())
         .await
         .map_err(failed("read the record of a guardrail"))?;
-        Ok(found.is_some())
+        for text in records {
+            let held: serde_json::Value =
+                serde_json::from_str(&text).map_err(corrupt(ObjectKind::Guardrail, &guardrail.0))?;
+            if held["phase"] == phase {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -163,9 +169,9 @@ fn text(settings: &SafetySettings) -> Result<String, ControlError> {
 
 async fn read<'e, E>(executor: E) -> Result<VersionedSafetySettings, ControlError>
 where
-    E: sqlx::Executor<'e, Database = sqlx::Sqlite>,
+    E: sqlx::Executor<'e, Database = sqlx::Any>,
 {
-    let row: Option<SqliteRow> = sqlx::query("SELECT document, version FROM settings WHERE name = ?1")
+    let row: Option<AnyRow> = sqlx::query("SELECT document, version FROM settings WHERE name = $1")
         .bind(NAME)
         .fetch_optional(executor)
         .await

@@ -108,7 +108,7 @@ impl Store {
     /// [`ControlError::NotFound`] without the segment.
     pub async fn segment_ids(&self, segment: &SegmentKey) -> Result<IdListSummary, ControlError> {
         self.get::<SegmentDefinition>(segment).await?;
-        let row = sqlx::query("SELECT generation, ids, updated_at FROM segment_lists WHERE segment = ?1")
+        let row = sqlx::query("SELECT generation, ids, updated_at FROM segment_lists WHERE segment = $1")
             .bind(segment.as_str())
             .fetch_optional(self.readers())
             .await
@@ -194,7 +194,7 @@ fn merge(had: Vec<u64>, mut given: Vec<u64>, how: IdListChange) -> Vec<u64> {
     }
 }
 
-fn read_summary(row: &sqlx::sqlite::SqliteRow) -> Result<IdListSummary, ControlError> {
+fn read_summary(row: &sqlx::any::AnyRow) -> Result<IdListSummary, ControlError> {
     let read = || -> Result<IdListSummary, sqlx::Error> {
         let ids: i64 = row.try_get("ids")?;
         Ok(IdListSummary {
@@ -207,7 +207,7 @@ fn read_summary(row: &sqlx::sqlite::SqliteRow) -> Result<IdListSummary, ControlE
 }
 
 async fn summary_in(write: &mut Write, segment: &str) -> Result<IdListSummary, ControlError> {
-    let row = sqlx::query("SELECT generation, ids, updated_at FROM segment_lists WHERE segment = ?1")
+    let row = sqlx::query("SELECT generation, ids, updated_at FROM segment_lists WHERE segment = $1")
         .bind(segment)
         .fetch_optional(&mut **write)
         .await
@@ -217,9 +217,9 @@ async fn summary_in(write: &mut Write, segment: &str) -> Result<IdListSummary, C
 
 async fn read_list<'e, E>(executor: E, segment: &str) -> Result<Vec<u64>, ControlError>
 where
-    E: sqlx::Executor<'e, Database = sqlx::Sqlite>,
+    E: sqlx::Executor<'e, Database = sqlx::Any>,
 {
-    let rows = sqlx::query("SELECT fingerprints FROM segment_ids WHERE segment = ?1 ORDER BY part")
+    let rows = sqlx::query("SELECT fingerprints FROM segment_ids WHERE segment = $1 ORDER BY part")
         .bind(segment)
         .fetch_all(executor)
         .await
@@ -236,7 +236,7 @@ where
 }
 
 async fn write_list(write: &mut Write, segment: &str, list: &[u64]) -> Result<(), ControlError> {
-    sqlx::query("DELETE FROM segment_ids WHERE segment = ?1")
+    sqlx::query("DELETE FROM segment_ids WHERE segment = $1")
         .bind(segment)
         .execute(&mut **write)
         .await
@@ -246,7 +246,7 @@ async fn write_list(write: &mut Write, segment: &str, list: &[u64]) -> Result<()
             .iter()
             .flat_map(|fingerprint| fingerprint.to_le_bytes())
             .collect();
-        sqlx::query("INSERT INTO segment_ids (segment, part, fingerprints) VALUES (?1, ?2, ?3)")
+        sqlx::query("INSERT INTO segment_ids (segment, part, fingerprints) VALUES ($1, $2, $3)")
             .bind(segment)
             .bind(i64::try_from(part).unwrap_or(i64::MAX))
             .bind(bytes)
@@ -259,7 +259,7 @@ async fn write_list(write: &mut Write, segment: &str, list: &[u64]) -> Result<()
 
 async fn write_summary(write: &mut Write, segment: &str, summary: IdListSummary) -> Result<(), ControlError> {
     sqlx::query(
-        "INSERT INTO segment_lists (segment, generation, ids, updated_at) VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO segment_lists (segment, generation, ids, updated_at) VALUES ($1, $2, $3, $4)
          ON CONFLICT (segment) DO UPDATE SET generation = excluded.generation, ids = excluded.ids,
            updated_at = excluded.updated_at",
     )

@@ -8,11 +8,40 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::test_support::{anna, experiment_key, flag, flag_key, guardrail, instant, open};
+use crate::test_support::{anna, experiment_key, flag, flag_key, guardrail, instant, on_both_stores, open};
+
+on_both_stores! {
+    a_definition_lives_from_creation_to_deletion_and_leaves_its_trace,
+    of_fifty_writers_that_read_the_same_version_one_wins,
+    what_others_need_is_neither_deleted_nor_broken,
+    invalid_definitions_and_guardrails_are_refused,
+    a_repeated_creation_with_the_same_key_makes_one_document,
+    pages_follow_each_other_without_gaps_whatever_happens_between,
+    a_store_is_reopened_and_one_of_a_newer_version_is_refused,
+    audit_records_cannot_be_changed,
+    plans_follow_the_definitions,
+    a_person_rolls_back_once_and_a_flag_without_guardrails_turns_off,
+    another_process_hears_of_changes_and_not_of_looks,
+    a_store_from_before_labels_is_searched_like_any_other,
+}
 
 mod chained;
 mod kill;
+mod outage;
 mod tamper;
+
+impl Store {
+    /// Runs statements in the words of the migrations.
+    pub(crate) async fn run_sql(&self, sql: &str) {
+        let mut write = self.begin().await.unwrap();
+        let sql = self.dialect().schema(sql);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+            .execute(&mut *write)
+            .await
+            .unwrap();
+        self.commit_quietly(write).await.unwrap();
+    }
+}
 
 fn metric(key: &str) -> MetricDefinition {
     serde_json::from_value(json!({"key": key, "kind": "sum", "event": key})).unwrap()
@@ -27,9 +56,8 @@ fn experiment(key: &str, metrics: &[&str]) -> ExperimentDefinition {
     .unwrap()
 }
 
-#[tokio::test]
 async fn a_definition_lives_from_creation_to_deletion_and_leaves_its_trace() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     let mut changes = store.subscribe();
     let made = store.create(&flag(), &anna(1)).await.unwrap();
     assert_eq!((made.version, made.discovered), (1, false));
@@ -71,10 +99,9 @@ async fn a_definition_lives_from_creation_to_deletion_and_leaves_its_trace() {
     assert!(trace.items[0].after.is_none() && trace.items[2].before.is_none());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_fifty_writers_that_read_the_same_version_one_wins() {
     // What must never change: no writer overwrites a change that it has not seen.
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     for version in 1..=4 {
         let mut writers = JoinSet::new();
@@ -107,9 +134,8 @@ async fn of_fifty_writers_that_read_the_same_version_one_wins() {
     assert_eq!(trace.items.len(), 5);
 }
 
-#[tokio::test]
 async fn what_others_need_is_neither_deleted_nor_broken() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     let unknown = store.create(&experiment("pricing", &["revenue"]), &anna(0)).await;
     assert!(matches!(unknown, Err(ControlError::InvalidMetric(_))));
     store.create(&metric("revenue"), &anna(0)).await.unwrap();
@@ -147,9 +173,8 @@ async fn what_others_need_is_neither_deleted_nor_broken() {
         .unwrap();
 }
 
-#[tokio::test]
 async fn invalid_definitions_and_guardrails_are_refused() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     let mut unserved = flag();
     unserved.off_variation = VariantKey::new("nothing").unwrap();
     assert!(matches!(
@@ -188,9 +213,8 @@ async fn invalid_definitions_and_guardrails_are_refused() {
     assert!(matches!(strange, Err(ControlError::InvalidFlag { .. })));
 }
 
-#[tokio::test]
 async fn a_repeated_creation_with_the_same_key_makes_one_document() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     let mut change = anna(0);
     change.idempotency_key = Some("request-1".to_owned());
     let first = store.create(&flag(), &change).await.unwrap();
@@ -218,9 +242,8 @@ async fn a_repeated_creation_with_the_same_key_makes_one_document() {
     ));
 }
 
-#[tokio::test]
 async fn pages_follow_each_other_without_gaps_whatever_happens_between() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     for index in 0..7 {
         store
             .create(&metric(&format!("m{index}")), &anna(0))
@@ -257,23 +280,23 @@ async fn pages_follow_each_other_without_gaps_whatever_happens_between() {
     }
 }
 
-#[tokio::test]
 async fn a_store_is_reopened_and_one_of_a_newer_version_is_refused() {
-    let (folder, store) = open().await;
+    let (place, store) = open().await;
     let made = store.create(&flag(), &anna(1)).await.unwrap();
     store.close().await;
-    let path = folder.path().join("control.db");
-    let store = Store::open(&path).await.unwrap();
+    let store = place.open().await;
     assert_eq!(store.get::<FlagDefinition>(&flag_key()).await.unwrap(), made);
     sqlx::query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'from the future', 1, x'00', 0)",
+         VALUES (9999, 'from the future', $1, $2, 0)",
     )
+    .bind(true)
+    .bind(vec![0_u8])
     .execute(&store.shared.writer)
     .await
     .unwrap();
     store.close().await;
-    let error = Store::open(&path).await.unwrap_err();
+    let error = Store::connect(place.address()).await.unwrap_err();
     assert!(matches!(error, ControlError::NewerSchema { found: 9999, .. }));
     assert!(error.to_string().contains("newer version"), "{error}");
 }
@@ -292,17 +315,15 @@ async fn files_that_are_no_store_are_refused_with_their_name() {
 #[tokio::test]
 async fn the_file_is_private() {
     use std::os::unix::fs::PermissionsExt;
-    let (folder, _store) = open().await;
-    let mode = std::fs::metadata(folder.path().join("control.db"))
-        .unwrap()
-        .permissions()
-        .mode();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("control.db");
+    let _store = Store::open(&path).await.unwrap();
+    let mode = std::fs::metadata(path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 }
 
-#[tokio::test]
 async fn audit_records_cannot_be_changed() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     store.create(&flag(), &anna(1)).await.unwrap();
     let changed = sqlx::query("UPDATE audit SET actor = 'nobody'")
         .execute(&store.shared.writer)
@@ -310,9 +331,8 @@ async fn audit_records_cannot_be_changed() {
     assert!(changed.unwrap_err().to_string().contains("never changed"));
 }
 
-#[tokio::test]
 async fn plans_follow_the_definitions() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     assert_eq!(
         store.measurement_plan().await.unwrap(),
         domain::metric::MeasurementPlan::discover()
@@ -357,9 +377,8 @@ async fn plans_follow_the_definitions() {
     assert!(matches!(unknown, Err(ControlError::NotFound { .. })));
 }
 
-#[tokio::test]
 async fn a_person_rolls_back_once_and_a_flag_without_guardrails_turns_off() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     let key: FlagKey = flag_key();
     let record = store
@@ -381,11 +400,10 @@ async fn a_person_rolls_back_once_and_a_flag_without_guardrails_turns_off() {
     );
 }
 
-#[tokio::test]
 async fn another_process_hears_of_changes_and_not_of_looks() {
     // What must never change: each process follows what any of them writes.
-    let (folder, store) = open().await;
-    let other = Store::open(&folder.path().join("control.db")).await.unwrap();
+    let (place, store) = open().await;
+    let other = place.open().await;
     let mut heard = other.subscribe();
     let stop = tokio_util::sync::CancellationToken::new();
     let following = tokio::spawn(other.clone().follow_others(stop.clone()));
@@ -407,16 +425,15 @@ async fn another_process_hears_of_changes_and_not_of_looks() {
     following.await.unwrap();
 }
 
-#[tokio::test]
 async fn a_store_from_before_labels_is_searched_like_any_other() {
-    let (folder, store) = open().await;
+    let (place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     sqlx::query("DELETE FROM labels")
         .execute(&store.shared.writer)
         .await
         .unwrap();
     store.close().await;
-    let store = Store::open(&folder.path().join("control.db")).await.unwrap();
+    let store = place.open().await;
     let filter = ListFilter {
         status: Some("enabled".to_owned()),
         search: Some("check".to_owned()),

@@ -58,7 +58,7 @@ impl Store {
     /// The timers that are due at `now`, the oldest first.
     pub(crate) async fn due_timers(&self, now: Timestamp) -> Result<Vec<DueTimer>, ControlError> {
         let rows =
-            sqlx::query("SELECT kind, key, due_at FROM timers WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2")
+            sqlx::query("SELECT kind, key, due_at FROM timers WHERE due_at <= $1 ORDER BY due_at LIMIT $2")
                 .bind(now.0)
                 .bind(DUE_MAX)
                 .fetch_all(self.readers())
@@ -82,7 +82,7 @@ impl Store {
 
     /// Whether a timer stands in the store as it was read: nobody has done meanwhile what it is for.
     pub(crate) async fn timer_stands(write: &mut Write, timer: &DueTimer) -> Result<bool, ControlError> {
-        let found = sqlx::query("SELECT 1 FROM timers WHERE kind = ?1 AND key = ?2 AND due_at = ?3")
+        let found = sqlx::query("SELECT 1 FROM timers WHERE kind = $1 AND key = $2 AND due_at = $3")
             .bind(timer.kind.as_str())
             .bind(&timer.key)
             .bind(timer.due_at.0)
@@ -101,13 +101,13 @@ impl Store {
     ) -> Result<(), ControlError> {
         let query = match due_at {
             Some(due_at) => sqlx::query(
-                "INSERT INTO timers (kind, key, due_at) VALUES (?1, ?2, ?3)
+                "INSERT INTO timers (kind, key, due_at) VALUES ($1, $2, $3)
                  ON CONFLICT (kind, key) DO UPDATE SET due_at = excluded.due_at",
             )
             .bind(kind.as_str())
             .bind(key)
             .bind(due_at.0),
-            None => sqlx::query("DELETE FROM timers WHERE kind = ?1 AND key = ?2")
+            None => sqlx::query("DELETE FROM timers WHERE kind = $1 AND key = $2")
                 .bind(kind.as_str())
                 .bind(key),
         };

@@ -5,7 +5,7 @@ use std::fmt;
 use domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::definitions::missing;
 use super::{Entry, ObjectKind, Page, PageRequest, Store, Write, corrupt, failed, fresh_id, page, page_size};
@@ -73,7 +73,7 @@ impl Store {
         let secret = WebhookSecret::generate();
         let mut write = self.begin().await?;
         sqlx::query(
-            "INSERT INTO webhook_endpoints (id, url, secret, enabled, created_at) VALUES (?1, ?2, ?3, 1, ?4)",
+            "INSERT INTO webhook_endpoints (id, url, secret, enabled, created_at) VALUES ($1, $2, $3, 1, $4)",
         )
         .bind(&endpoint.id.0)
         .bind(&endpoint.url)
@@ -93,7 +93,7 @@ impl Store {
     /// [`ControlError::NotFound`].
     pub async fn endpoint(&self, id: &EndpointId) -> Result<Endpoint, ControlError> {
         let row = sqlx::query(
-            "SELECT id, url, enabled, failing_since, created_at FROM webhook_endpoints WHERE id = ?1",
+            "SELECT id, url, enabled, failing_since, created_at FROM webhook_endpoints WHERE id = $1",
         )
         .bind(&id.0)
         .fetch_optional(self.readers())
@@ -110,7 +110,7 @@ impl Store {
         let size = page_size(request.limit)?;
         let rows = sqlx::query(
             "SELECT id, url, enabled, failing_since, created_at FROM webhook_endpoints
-             WHERE id > ?1 ORDER BY id LIMIT ?2",
+             WHERE id > $1 ORDER BY id LIMIT $2",
         )
         .bind(request.after.as_deref().unwrap_or(""))
         .bind(size)
@@ -154,8 +154,8 @@ impl Store {
         let mut write = self.begin().await?;
         let endpoint = Self::endpoint_in(&mut write, id).await?;
         sqlx::query(
-            "UPDATE webhook_endpoints SET previous_secret = secret, previous_secret_until = ?3, secret = ?2
-             WHERE id = ?1",
+            "UPDATE webhook_endpoints SET previous_secret = secret, previous_secret_until = $3, secret = $2
+             WHERE id = $1",
         )
         .bind(&id.0)
         .bind(secret.bytes())
@@ -182,7 +182,7 @@ impl Store {
     pub async fn delete_endpoint(&self, id: &EndpointId, change: &Change) -> Result<(), ControlError> {
         let mut write = self.begin().await?;
         let before = Self::endpoint_in(&mut write, id).await?;
-        sqlx::query("DELETE FROM webhook_endpoints WHERE id = ?1")
+        sqlx::query("DELETE FROM webhook_endpoints WHERE id = $1")
             .bind(&id.0)
             .execute(&mut *write)
             .await
@@ -194,7 +194,7 @@ impl Store {
     /// A receiver as a write sees it.
     pub(super) async fn endpoint_in(write: &mut Write, id: &EndpointId) -> Result<Endpoint, ControlError> {
         let row = sqlx::query(
-            "SELECT id, url, enabled, failing_since, created_at FROM webhook_endpoints WHERE id = ?1",
+            "SELECT id, url, enabled, failing_since, created_at FROM webhook_endpoints WHERE id = $1",
         )
         .bind(&id.0)
         .fetch_optional(&mut **write)
@@ -215,9 +215,9 @@ impl Store {
             failing_since: None,
             ..before.clone()
         };
-        sqlx::query("UPDATE webhook_endpoints SET enabled = ?2, failing_since = NULL WHERE id = ?1")
+        sqlx::query("UPDATE webhook_endpoints SET enabled = $2, failing_since = NULL WHERE id = $1")
             .bind(&after.id.0)
-            .bind(enabled)
+            .bind(i64::from(enabled))
             .execute(&mut **write)
             .await
             .map_err(failed("write a webhook receiver"))?;
@@ -249,12 +249,12 @@ async fn audited(
     Store::record(write, entry, change).await
 }
 
-fn read_row(row: &SqliteRow) -> Result<Endpoint, ControlError> {
+fn read_row(row: &AnyRow) -> Result<Endpoint, ControlError> {
     let read = || -> Result<Endpoint, sqlx::Error> {
         Ok(Endpoint {
             id: EndpointId(row.try_get("id")?),
             url: row.try_get("url")?,
-            enabled: row.try_get("enabled")?,
+            enabled: row.try_get::<i64, _>("enabled")? != 0,
             failing_since: row.try_get::<Option<i64>, _>("failing_since")?.map(Timestamp),
             created_at: Timestamp(row.try_get("created_at")?),
         })

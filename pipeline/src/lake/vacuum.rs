@@ -107,13 +107,13 @@ mod tests {
         lake.swap_files(Table::Events, &gone, std::slice::from_ref(&new), false)
             .await
             .unwrap();
-        let now = || {
-            let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-            Timestamp(i64::try_from(since.unwrap().as_micros()).unwrap())
-        };
+        let path = format!("lake/{}/{}", Table::Events.name(), new.path);
+        let written_at = std::fs::metadata(folder.path().join(path)).and_then(|file| file.modified());
+        let since_1970 = written_at.unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = Timestamp(i64::try_from(since_1970.as_micros()).unwrap());
         let day = Duration::from_secs(86_400);
         let vacuum = async |hours| {
-            let at = now().plus_micros(hours * HOUR_MICROS);
+            let at = now.plus_micros(hours * HOUR_MICROS);
             lake.vacuum(Table::Events, at, day).await.unwrap()
         };
         assert_eq!(vacuum(23).await, 0);

@@ -219,6 +219,7 @@ impl From<ControlError> for Problem {
             | E::BadSchedule { .. }
             | E::TooManyIds { .. }
             | E::BadBundle { .. }
+            | E::UnstorableText
             | E::InvalidFlag { .. } => Self::new(Code::InvalidDefinition, text),
             unavailable if unavailable.is_unavailable() => Self::unavailable(
                 "the store does not answer; evaluations go on",

@@ -16,6 +16,7 @@ mod openfeature;
 mod operation;
 mod owners;
 mod people;
+mod postgres;
 mod results;
 mod safety;
 mod secrets;

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::support::{Answer, Server, problem};
 
-fn flag() -> Value {
+pub fn flag() -> Value {
     json!({"key": "f", "type": "boolean", "enabled": true, "off_variation": "off",
         "variations": [{"key": "on", "value": true}, {"key": "off", "value": false}],
         "rules": [{"id": "pro", "condition": {"attribute": "plan", "operator": "equals", "value": "pro"},
@@ -25,7 +25,7 @@ async fn kept() -> (TempDir, u64) {
     (folder, version)
 }
 
-async fn native(server: &Server) -> Answer {
+pub async fn native(server: &Server) -> Answer {
     let user = json!({"user_id": "u", "context": {"plan": "pro"}});
     server.post("/api/v1/feature-flags/f/evaluate", &user).await
 }
@@ -190,7 +190,7 @@ async fn a_ruleset_that_cannot_be_kept_is_served_and_shown_in_the_health() {
 async fn a_store_that_could_not_be_opened_is_used_as_soon_as_it_can_be() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("later/store.sqlite");
-    let store = control::Store::open_when_used(&path);
+    let store = control::Store::open_when_used(&path).unwrap();
     let ruleset = query_api::RulesetHandle::kept_in(
         &folder.path().join("ruleset.kept"),
         std::sync::Arc::new(|| domain::Timestamp(0)),
@@ -216,7 +216,7 @@ async fn until_it_is_read_who_may_come_in_nothing_is_but_evaluations() {
             mode,
             ..AccessSettings::default()
         };
-        let store = Store::open_when_used(&place);
+        let store = Store::open_when_used(&place).unwrap();
         let server = Server::start_before_its_store(store, settings).await;
         assert_eq!(native(&server).await.status, evaluated);
         let refused = server.post("/api/v1/feature-flags", &flag()).await;

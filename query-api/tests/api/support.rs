@@ -125,12 +125,29 @@ impl Server {
     }
 
     async fn start_parts(
-        (settings, rates): (AccessSettings, RateSettings),
+        access: (AccessSettings, RateSettings),
         limits: ServerLimits,
         ruleset: RulesetHandle,
     ) -> Self {
         let folder = TempDir::new().unwrap();
         let store = Store::open(&folder.path().join("store.sqlite")).await.unwrap();
+        Self::start_all(access, limits, ruleset, (store, folder)).await
+    }
+
+    /// A server on a store that is somewhere else.
+    pub async fn start_on(store: Store) -> Self {
+        let ruleset = RulesetHandle::new(Ruleset::default());
+        let access = (AccessSettings::default(), RateSettings::default());
+        let place = (store, TempDir::new().unwrap());
+        Self::start_all(access, ServerLimits::default(), ruleset, place).await
+    }
+
+    async fn start_all(
+        (settings, rates): (AccessSettings, RateSettings),
+        limits: ServerLimits,
+        ruleset: RulesetHandle,
+        (store, folder): (Store, TempDir),
+    ) -> Self {
         // Small, so that a test can fill it.
         let log_settings = LogSettings {
             segment_bytes: 1024 * 1024,

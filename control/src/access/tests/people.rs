@@ -2,7 +2,15 @@
 
 use super::*;
 
-#[tokio::test]
+on_both_stores! {
+    the_first_administrator_comes_by_one_link_once,
+    links_end_after_a_day_and_when_there_is_a_newer_one,
+    a_session_ends_by_idling_by_age_and_by_leaving,
+    a_role_changes_and_an_account_ends_in_the_middle_of_a_session,
+    the_last_administrator_stays,
+    guessing_is_slowed_down_alike_for_names_that_exist_and_names_that_do_not,
+}
+
 async fn the_first_administrator_comes_by_one_link_once() {
     let desk = Desk::open().await;
     assert!(!desk.access.needs_login());
@@ -42,7 +50,6 @@ async fn the_first_administrator_comes_by_one_link_once() {
     );
 }
 
-#[tokio::test]
 async fn links_end_after_a_day_and_when_there_is_a_newer_one() {
     let desk = Desk::open().await;
     let name = desk.account("anna", Role::Viewer).await;
@@ -59,7 +66,6 @@ async fn links_end_after_a_day_and_when_there_is_a_newer_one() {
     ));
 }
 
-#[tokio::test]
 async fn a_session_ends_by_idling_by_age_and_by_leaving() {
     let desk = Desk::open().await;
     desk.account("anna", Role::Developer).await;
@@ -90,7 +96,6 @@ async fn a_session_ends_by_idling_by_age_and_by_leaving() {
     assert!(desk.access.check_session(&other).await.unwrap().is_some());
 }
 
-#[tokio::test]
 async fn a_role_changes_and_an_account_ends_in_the_middle_of_a_session() {
     let desk = Desk::open().await;
     desk.account("boss", Role::Admin).await;
@@ -114,7 +119,6 @@ async fn a_role_changes_and_an_account_ends_in_the_middle_of_a_session() {
     assert!(matches!(refused, Err(ControlError::WrongCredentials)));
 }
 
-#[tokio::test]
 async fn the_last_administrator_stays() {
     // What must never change: nobody locks everybody out.
     let desk = Desk::open().await;
@@ -140,7 +144,6 @@ async fn the_last_administrator_stays() {
         .unwrap();
 }
 
-#[tokio::test]
 async fn guessing_is_slowed_down_alike_for_names_that_exist_and_names_that_do_not() {
     // What must never change: neither answers nor delays tell which accounts exist.
     let desk = Desk::open().await;

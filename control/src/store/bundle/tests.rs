@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::test_support::{anna, experiment_key, flag, flag_key, open};
+use crate::test_support::{anna, experiment_key, flag, flag_key, on_both_stores, open};
 use crate::{AuditFilter, ListFilter, PageRequest};
 use domain::experiment::Transition;
 
@@ -36,6 +36,12 @@ const PLAN: ImportSettings = ImportSettings {
     plan_only: true,
 };
 
+on_both_stores! {
+    a_bundle_is_planned_applied_and_then_changes_nothing,
+    an_import_that_fails_anywhere_leaves_nothing,
+    what_a_bundle_lacks_goes_only_when_asked_and_can_come_back,
+}
+
 async fn actions(store: &Store, text: &str, settings: ImportSettings) -> Vec<String> {
     let bundle = Bundle::from_yaml(text).unwrap();
     let plan = store.import(&bundle, settings, &anna(1)).await.unwrap();
@@ -43,10 +49,9 @@ async fn actions(store: &Store, text: &str, settings: ImportSettings) -> Vec<Str
     plan.steps.iter().map(step).collect()
 }
 
-#[tokio::test]
 async fn a_bundle_is_planned_applied_and_then_changes_nothing() {
     // What must never change: export and import are inverse, and a plan writes nothing.
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     let expected = [
         "Create project shop",
         "Create metric revenue",
@@ -91,9 +96,8 @@ async fn a_bundle_is_planned_applied_and_then_changes_nothing() {
     );
 }
 
-#[tokio::test]
 async fn an_import_that_fails_anywhere_leaves_nothing() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     let broken = [
         ("metric: revenue", "metric: nothing", "not defined"),
         ("value: beta", "value: gamma", "no segment gamma"),
@@ -123,9 +127,8 @@ async fn an_import_that_fails_anywhere_leaves_nothing() {
     }
 }
 
-#[tokio::test]
 async fn what_a_bundle_lacks_goes_only_when_asked_and_can_come_back() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     actions(&store, TEXT, ImportSettings::default()).await;
     assert!(store.get::<FlagDefinition>(&flag_key()).await.is_ok());

@@ -30,7 +30,7 @@ pub(in crate::store) async fn repeated(
         return Ok(None);
     };
     let row = sqlx::query(
-        "SELECT object, fingerprint FROM idempotency_keys WHERE actor = ?1 AND key = ?2 AND created_at > ?3",
+        "SELECT object, fingerprint FROM idempotency_keys WHERE actor = $1 AND key = $2 AND created_at > $3",
     )
     .bind(change.actor.as_str())
     .bind(idempotency_key)
@@ -63,14 +63,14 @@ pub(in crate::store) async fn remember(
         return Ok(());
     };
     let oldest: Timestamp = change.at.plus_micros(-IDEMPOTENCY_MICROS);
-    sqlx::query("DELETE FROM idempotency_keys WHERE created_at <= ?1")
+    sqlx::query("DELETE FROM idempotency_keys WHERE created_at <= $1")
         .bind(oldest.0)
         .execute(&mut **write)
         .await
         .map_err(failed("forget idempotency keys"))?;
     sqlx::query(
         "INSERT INTO idempotency_keys (key, actor, kind, object, fingerprint, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+         VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(idempotency_key)
     .bind(change.actor.as_str())

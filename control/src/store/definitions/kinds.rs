@@ -31,23 +31,23 @@ macro_rules! statements {
             insert: concat!(
                 "INSERT INTO ",
                 $table,
-                " (key, document, version, discovered, created_at, updated_at) VALUES (?1, ?2, 1, ?3, ?4, ?4)"
+                " (key, document, version, discovered, created_at, updated_at) VALUES ($1, $2, 1, $3, $4, $4)"
             ),
             get: concat!(
                 "SELECT key, document, version, discovered, created_at, updated_at, deleted_at FROM ",
                 $table,
-                " WHERE key = ?1"
+                " WHERE key = $1"
             ),
             update: concat!(
                 "UPDATE ",
                 $table,
-                " SET document = ?2, version = ?3, discovered = ?4, created_at = ?5, updated_at = ?6,
-                  deleted_at = NULL WHERE key = ?1"
+                " SET document = $2, version = $3, discovered = $4, created_at = $5, updated_at = $6,
+                  deleted_at = NULL WHERE key = $1"
             ),
             delete: concat!(
                 "UPDATE ",
                 $table,
-                " SET version = ?2, deleted_at = ?3 WHERE key = ?1"
+                " SET version = $2, deleted_at = $3 WHERE key = $1"
             ),
             all: concat!(
                 "SELECT key, document, version, discovered, created_at, updated_at, deleted_at FROM ",

@@ -5,9 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::{Any, AssertSqlSafe};
 
-use super::super::{ObjectKind, Write, failed};
+use super::super::{ObjectKind, Store, Write, failed};
 use super::Definition;
 use crate::error::ControlError;
 
@@ -60,12 +61,15 @@ pub(in crate::store) struct Labels<'d> {
     pub(super) tags: &'d [String],
 }
 
+/// The most characters by which a word is found: databases refuse to sort very long ones.
+const WORD_CHARS_MAX: usize = 64;
+
 /// The words of a text in lower case.
 fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|character: char| !character.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .take(WORDS_MAX)
-        .map(str::to_lowercase)
+        .map(|word| word.to_lowercase().chars().take(WORD_CHARS_MAX).collect())
 }
 
 /// Writes the labels of a definition anew.
@@ -93,15 +97,15 @@ pub(super) async fn write<D: Definition>(write: &mut Write, definition: &D) -> R
     if rows.is_empty() {
         return Ok(());
     }
-    let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO labels (kind, label, value, key) ");
-    insert.push_values(rows, |mut row, (label, value)| {
-        row.push_bind(D::KIND.as_str())
-            .push_bind(label)
-            .push_bind(value)
-            .push_bind(key.to_owned());
-    });
+    let mut insert = Statement::new("INSERT INTO labels (kind, label, value, key) VALUES ");
+    for (index, (label, value)) in rows.into_iter().enumerate() {
+        insert.push(if index == 0 { "(" } else { ", (" });
+        insert.push_value(D::KIND.as_str()).push(", ").push_value(label);
+        insert.push(", ").push_value(value).push(", ").push_value(key);
+        insert.push(")");
+    }
     insert
-        .build()
+        .query()
         .execute(&mut **write)
         .await
         .map(drop)
@@ -110,7 +114,7 @@ pub(super) async fn write<D: Definition>(write: &mut Write, definition: &D) -> R
 
 /// Takes the labels of a definition away.
 pub(super) async fn forget(write: &mut Write, kind: ObjectKind, key: &str) -> Result<(), ControlError> {
-    sqlx::query("DELETE FROM labels WHERE kind = ?1 AND key = ?2")
+    sqlx::query("DELETE FROM labels WHERE kind = $1 AND key = $2")
         .bind(kind.as_str())
         .bind(key)
         .execute(&mut **write)
@@ -121,7 +125,7 @@ pub(super) async fn forget(write: &mut Write, kind: ObjectKind, key: &str) -> Re
 
 /// Writes the labels of all definitions of a kind, where none of it has any: for stores from before there were labels.
 pub(in crate::store) async fn complete<D: Definition>(write: &mut Write) -> Result<(), ControlError> {
-    let known = sqlx::query("SELECT 1 FROM labels WHERE kind = ?1 LIMIT 1")
+    let known = sqlx::query("SELECT 1 FROM labels WHERE kind = $1 LIMIT 1")
         .bind(D::KIND.as_str())
         .fetch_optional(&mut **write)
         .await
@@ -135,28 +139,75 @@ pub(in crate::store) async fn complete<D: Definition>(write: &mut Write) -> Resu
     Ok(())
 }
 
-/// The query for the definitions after a key that fit a filter.
-///
-/// The first exact filter leads, because its labels stand in order of key; a search without one looks words up first.
-pub(super) fn query<D: Definition>(
+/// A statement that is put together, with the values for its places.
+struct Statement {
+    text: String,
+    values: Vec<String>,
+}
+
+impl Statement {
+    fn new(text: &str) -> Self {
+        let (text, values) = (text.to_owned(), Vec::new());
+        Self { text, values }
+    }
+
+    /// Adds text of the statement: never what a person wrote.
+    fn push(&mut self, text: &'static str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Adds a place and its value.
+    fn push_value(&mut self, value: impl Into<String>) -> &mut Self {
+        self.values.push(value.into());
+        self.text.push_str(&format!("${}", self.values.len()));
+        self
+    }
+
+    /// The statement to run. There are too many forms of it to keep each prepared.
+    fn query(self) -> sqlx::query::Query<'static, Any, AnyArguments> {
+        let query = sqlx::query(AssertSqlSafe(self.text)).persistent(false);
+        self.values
+            .into_iter()
+            .fold(query, |query, value| query.bind(value))
+    }
+}
+
+/// Reads the definitions after a key that fit a filter.
+pub(super) async fn find<D: Definition>(
+    store: &Store,
     filter: &ListFilter,
     after: Option<&str>,
     size: i64,
-) -> QueryBuilder<Sqlite> {
+) -> Result<Vec<AnyRow>, ControlError> {
+    let mut statement = matching::<D>(filter, after.unwrap_or(""));
+    statement.text.push_str(&format!(" LIMIT {size}"));
+    statement
+        .query()
+        .fetch_all(store.readers())
+        .await
+        .map_err(failed("list definitions"))
+}
+
+/// The definitions after a key that fit a filter.
+///
+/// The first exact filter leads, because its labels stand in order of key; a search without one looks words up first.
+/// The outer join keeps SQLite from turning that around; each label has its definition.
+fn matching<D: Definition>(filter: &ListFilter, after: &str) -> Statement {
     let kind = D::KIND.as_str();
     let mut exact = filter.exact().into_iter();
     let leader = exact.next().filter(|_| !filter.deleted);
-    let mut query = QueryBuilder::<Sqlite>::new(
+    let mut query = Statement::new(
         "SELECT d.key, d.document, d.version, d.discovered, d.created_at, d.updated_at, d.deleted_at FROM ",
     );
-    let ordered = match leader {
+    let key = match leader {
         Some((label, value)) => {
-            query.push("labels AS l CROSS JOIN ").push(D::STATEMENTS.table);
+            query.push("labels AS l LEFT JOIN ").push(D::STATEMENTS.table);
             query
                 .push(" AS d ON d.key = l.key WHERE l.kind = ")
-                .push_bind(kind);
-            query.push(" AND l.label = ").push_bind(label);
-            query.push(" AND l.value = ").push_bind(value.to_owned());
+                .push_value(kind);
+            query.push(" AND l.label = ").push_value(label);
+            query.push(" AND l.value = ").push_value(value);
             "l.key"
         }
         None => {
@@ -167,15 +218,14 @@ pub(super) fn query<D: Definition>(
             "d.key"
         }
     };
-    query.push(" AND ").push(ordered).push(" > ");
-    query.push_bind(after.unwrap_or("").to_owned());
+    query.push(" AND ").push(key).push(" > ").push_value(after);
     for (label, value) in exact.filter(|_| !filter.deleted) {
-        query.push(" AND EXISTS (SELECT 1 FROM labels AS o WHERE o.key = d.key AND o.kind = ");
-        query.push_bind(kind).push(" AND o.label = ").push_bind(label);
         query
-            .push(" AND o.value = ")
-            .push_bind(value.to_owned())
-            .push(")");
+            .push(" AND EXISTS (SELECT 1 FROM labels AS o WHERE o.key = ")
+            .push(key);
+        query.push(" AND o.kind = ").push_value(kind);
+        query.push(" AND o.label = ").push_value(label);
+        query.push(" AND o.value = ").push_value(value).push(")");
     }
     for word in filter
         .search
@@ -183,22 +233,17 @@ pub(super) fn query<D: Definition>(
         .filter(|_| !filter.deleted)
         .flat_map(|search| words(search))
     {
-        query.push(" AND d.key IN (SELECT w.key FROM labels AS w WHERE w.kind = ");
+        query.push(" AND ").push(key);
         query
-            .push_bind(kind)
-            .push(" AND w.label = 'word' AND w.value >= ");
+            .push(" IN (SELECT w.key FROM labels AS w WHERE w.kind = ")
+            .push_value(kind);
+        query
+            .push(" AND w.label = 'word' AND w.value >= ")
+            .push_value(word.as_str());
         // The last character there is: everything that begins with the word comes before it.
         let end = format!("{word}{}", char::MAX);
-        query
-            .push_bind(word)
-            .push(" AND w.value < ")
-            .push_bind(end)
-            .push(")");
+        query.push(" AND w.value < ").push_value(end).push(")");
     }
-    query
-        .push(" ORDER BY ")
-        .push(ordered)
-        .push(" LIMIT ")
-        .push_bind(size);
+    query.push(" ORDER BY ").push(key);
     query
 }

@@ -4,8 +4,10 @@
 use domain::catalog::ProjectDefinition;
 use domain::metric::{InvalidMetric, MetricDefinition};
 use domain::rules::definition::FlagDefinition;
+use serde_json::Value;
+use sqlx::Row;
 
-use super::super::{ObjectKind, Store, Write, failed};
+use super::super::{ObjectKind, Store, Write, corrupt, failed};
 use super::{Definition, missing, stored};
 use crate::error::ControlError;
 
@@ -54,32 +56,23 @@ async fn check_guardrails(write: &mut Write, flag: &FlagDefinition) -> Result<()
     Ok(())
 }
 
-/// Clauses on segments anywhere in a document: the value is one key or a list of keys.
-macro_rules! clauses_on_segment {
+/// Documents read at a time when users are looked for: those that hold the key at all, of which most use it.
+const PAGE: i64 = 100;
+
+/// Documents of a table that hold a text, after a key. `LIKE` also finds a few that do not, as some letters of keys mean
+/// any letter to it, and as SQLite's knows no case; who uses what is decided by the document.
+macro_rules! holding {
     ($table:literal) => {
         concat!(
-            "SELECT d.key FROM ",
+            "SELECT key, document FROM ",
             $table,
-            " AS d, json_tree(d.document) AS t, json_tree(d.document, t.path || '.value') AS v
-             WHERE d.deleted_at IS NULL AND instr(d.document, 'in_segment') > 0
-               AND t.key = 'operator' AND t.atom = 'in_segment' AND v.atom = ?1 AND d.key <> ?2
-             ORDER BY d.key LIMIT 1"
+            " WHERE deleted_at IS NULL AND key > $1 AND document LIKE $2 ORDER BY key LIMIT $3"
         )
     };
 }
 
-/// Documents with the key in a member.
-macro_rules! named_in {
-    ($table:literal, $path:literal) => {
-        concat!(
-            "SELECT key FROM ",
-            $table,
-            " WHERE deleted_at IS NULL AND json_extract(document, '",
-            $path,
-            "') = ?1 ORDER BY key LIMIT 1"
-        )
-    };
-}
+/// Those who may use a kind of document: their kind, how they are found, and what tells whether one does.
+type Users = (ObjectKind, &'static str, fn(&Value, &str) -> bool);
 
 /// Who would miss the document if it were deleted.
 pub(super) async fn used_by(
@@ -87,68 +80,143 @@ pub(super) async fn used_by(
     kind: ObjectKind,
     key: &str,
 ) -> Result<Option<String>, ControlError> {
-    for (sql, user) in users(kind) {
+    if kind == ObjectKind::Flag
+        && let Some(guardrail) = guardrail_on(write, key).await?
+    {
+        return Ok(Some(format!("{} {guardrail}", ObjectKind::Guardrail)));
+    }
+    for (user, sql, uses) in users(kind) {
         // A segment may name itself nowhere, so only its own kind leaves the key itself out.
-        let itself = if *user == kind { key } else { "" };
-        let found: Option<String> = sqlx::query_scalar(*sql)
-            .bind(key)
-            .bind(itself)
-            .fetch_optional(&mut **write)
-            .await
-            .map_err(failed("look for users of a definition"))?;
-        if let Some(found) = found {
+        let itself = (*user == kind).then_some(key);
+        if let Some(found) = first_user(write, (*user, sql, *uses), key, itself).await? {
             return Ok(Some(format!("{user} {found}")));
         }
     }
     Ok(None)
 }
 
-/// The queries that find a user of a kind of document.
-fn users(kind: ObjectKind) -> &'static [(&'static str, ObjectKind)] {
+async fn guardrail_on(write: &mut Write, flag: &str) -> Result<Option<String>, ControlError> {
+    sqlx::query_scalar("SELECT id FROM guardrails WHERE flag = $1 AND retired_at IS NULL ORDER BY id LIMIT 1")
+        .bind(flag)
+        .fetch_optional(&mut **write)
+        .await
+        .map_err(failed("look for users of a definition"))
+}
+
+/// The first of the users of a kind who uses the key.
+async fn first_user(
+    write: &mut Write,
+    (user, sql, uses): Users,
+    key: &str,
+    itself: Option<&str>,
+) -> Result<Option<String>, ControlError> {
+    let held = format!("%\"{key}\"%");
+    let mut after = String::new();
+    loop {
+        let rows = sqlx::query(sql)
+            .bind(after)
+            .bind(&held)
+            .bind(PAGE)
+            .fetch_all(&mut **write)
+            .await
+            .map_err(failed("look for users of a definition"))?;
+        let mut last = None;
+        for row in rows {
+            let read = || -> Result<(String, String), sqlx::Error> {
+                Ok((row.try_get("key")?, row.try_get("document")?))
+            };
+            let (found, document) = read().map_err(failed("look for users of a definition"))?;
+            let document: Value = serde_json::from_str(&document).map_err(corrupt(user, &found))?;
+            if itself != Some(found.as_str()) && uses(&document, key) {
+                return Ok(Some(found));
+            }
+            last = Some(found);
+        }
+        match last {
+            Some(last) => after = last,
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Where users of a kind of document are looked for.
+fn users(kind: ObjectKind) -> &'static [Users] {
     use ObjectKind as Kind;
+    const FLAGS: &str = holding!("flags");
+    const EXPERIMENTS: &str = holding!("experiments");
     match kind {
-        Kind::Metric => &[(
-            "SELECT experiments.key FROM experiments, json_each(experiments.document, '$.metrics') AS used
-             WHERE experiments.deleted_at IS NULL AND json_extract(used.value, '$.metric') = ?1
-             ORDER BY experiments.key LIMIT 1",
-            Kind::Experiment,
+        Kind::Metric => &[(Kind::Experiment, EXPERIMENTS, |document, key| {
+            list(document, "/metrics")
+                .iter()
+                .any(|used| is(used, "/metric", key))
+        })],
+        Kind::Flag => &[(
+            Kind::RolloutSchedule,
+            holding!("rollout_schedules"),
+            |document, key| is(document, "/flag", key),
         )],
-        Kind::Flag => &[
-            (
-                "SELECT id FROM guardrails WHERE flag = ?1 AND retired_at IS NULL ORDER BY id LIMIT 1",
-                Kind::Guardrail,
-            ),
-            (named_in!("rollout_schedules", "$.flag"), Kind::RolloutSchedule),
-        ],
         Kind::Segment => &[
-            (clauses_on_segment!("flags"), Kind::Flag),
-            (clauses_on_segment!("experiments"), Kind::Experiment),
-            (clauses_on_segment!("segments"), Kind::Segment),
+            (Kind::Flag, FLAGS, has_clause_on),
+            (Kind::Experiment, EXPERIMENTS, has_clause_on),
+            (Kind::Segment, holding!("segments"), has_clause_on),
         ],
         Kind::Layer => &[
-            (named_in!("flags", "$.layer.layer"), Kind::Flag),
-            (named_in!("experiments", "$.layer.layer"), Kind::Experiment),
+            (Kind::Flag, FLAGS, |document, key| {
+                is(document, "/layer/layer", key)
+            }),
+            (Kind::Experiment, EXPERIMENTS, |document, key| {
+                is(document, "/layer/layer", key)
+            }),
         ],
         Kind::Holdout => &[
-            (named_in!("flags", "$.holdout"), Kind::Flag),
-            (named_in!("experiments", "$.holdout"), Kind::Experiment),
+            (Kind::Flag, FLAGS, |document, key| is(document, "/holdout", key)),
+            (Kind::Experiment, EXPERIMENTS, |document, key| {
+                is(document, "/holdout", key)
+            }),
         ],
         Kind::Project => &[
-            (named_in!("flags", "$.project"), Kind::Flag),
-            (named_in!("experiments", "$.project"), Kind::Experiment),
+            (Kind::Flag, FLAGS, |document, key| is(document, "/project", key)),
+            (Kind::Experiment, EXPERIMENTS, |document, key| {
+                is(document, "/project", key)
+            }),
         ],
         Kind::Environment => &[
-            (
-                "SELECT d.key FROM flags AS d, json_each(d.document, '$.environments') AS e
-                 WHERE d.deleted_at IS NULL AND e.key = ?1 ORDER BY d.key LIMIT 1",
-                Kind::Flag,
-            ),
-            (
-                "SELECT d.key FROM experiments AS d, json_each(d.document, '$.environments') AS e
-                 WHERE d.deleted_at IS NULL AND e.value = ?1 ORDER BY d.key LIMIT 1",
-                Kind::Experiment,
-            ),
+            (Kind::Flag, FLAGS, |document, key| {
+                let environments = document.get("environments").and_then(Value::as_object);
+                environments.is_some_and(|environments| environments.contains_key(key))
+            }),
+            (Kind::Experiment, EXPERIMENTS, |document, key| {
+                list(document, "/environments").iter().any(|name| name == key)
+            }),
         ],
         _ => &[],
+    }
+}
+
+/// Whether the member at a place is the key.
+fn is(document: &Value, place: &str, key: &str) -> bool {
+    document.pointer(place).is_some_and(|found| found == key)
+}
+
+/// The list at a place; an empty one when there is none.
+fn list<'d>(document: &'d Value, place: &str) -> &'d [Value] {
+    let found = document.pointer(place).and_then(Value::as_array);
+    found.map_or(&[], Vec::as_slice)
+}
+
+/// Whether a clause on a segment stands anywhere in a document: its value is one key or a list of keys.
+fn has_clause_on(document: &Value, segment: &str) -> bool {
+    match document {
+        Value::Object(members) => {
+            let names = |value: &Value| match value {
+                Value::Array(keys) => keys.iter().any(|key| key == segment),
+                value => value == segment,
+            };
+            let is_clause = members.get("operator").is_some_and(|found| found == "in_segment");
+            (is_clause && members.get("value").is_some_and(names))
+                || members.values().any(|inner| has_clause_on(inner, segment))
+        }
+        Value::Array(items) => items.iter().any(|inner| has_clause_on(inner, segment)),
+        _ => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use domain::Timestamp;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::super::{Document, Write, corrupt, failed};
 use super::{Definition, labels};
@@ -21,13 +21,13 @@ pub(in crate::store) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn read(row: &SqliteRow) -> Result<Self, ControlError> {
+    pub(super) fn read(row: &AnyRow) -> Result<Self, ControlError> {
         let read = || -> Result<Self, sqlx::Error> {
             Ok(Self {
                 key: row.try_get("key")?,
                 document: row.try_get("document")?,
                 version: row.try_get("version")?,
-                discovered: row.try_get("discovered")?,
+                discovered: row.try_get::<i64, _>("discovered")? != 0,
                 created_at: row.try_get("created_at")?,
                 updated_at: row.try_get("updated_at")?,
                 deleted_at: row.try_get("deleted_at")?,
@@ -103,7 +103,7 @@ pub(in crate::store) async fn insert<D: Definition>(
     sqlx::query(D::STATEMENTS.insert)
         .bind(key)
         .bind(document)
-        .bind(discovered)
+        .bind(i64::from(discovered))
         .bind(at.0)
         .execute(&mut **write)
         .await
@@ -143,7 +143,7 @@ pub(in crate::store) async fn replace_as<D: Definition>(
         .bind(&made.key)
         .bind(document)
         .bind(made.version)
-        .bind(discovered)
+        .bind(i64::from(discovered))
         .bind(made.created_at)
         .bind(at.0)
         .execute(&mut **write)

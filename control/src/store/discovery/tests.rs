@@ -2,7 +2,13 @@
 
 use super::*;
 use crate::store::{AuditFilter, Document};
-use crate::test_support::{anna, experiment_key, instant, open};
+use crate::test_support::{anna, experiment_key, instant, on_both_stores, open};
+
+on_both_stores! {
+    what_is_seen_becomes_definitions_once,
+    what_people_declared_is_never_overwritten,
+    what_was_deleted_and_is_still_seen_comes_back,
+}
 
 fn variants(keys: &[&str]) -> BTreeSet<VariantKey> {
     keys.iter().map(|key| VariantKey::new(key).unwrap()).collect()
@@ -22,9 +28,8 @@ async fn experiment(store: &Store) -> Document<ExperimentDefinition> {
     store.get(&experiment_key("checkout")).await.unwrap()
 }
 
-#[tokio::test]
 async fn what_is_seen_becomes_definitions_once() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     let first = seen("checkout", &["blue"], &["purchase"]);
     assert!(store.record_discovered(&first, instant(1)).await.unwrap());
     assert!(!store.record_discovered(&first, instant(2)).await.unwrap());
@@ -57,9 +62,8 @@ async fn what_is_seen_becomes_definitions_once() {
     );
 }
 
-#[tokio::test]
 async fn what_people_declared_is_never_overwritten() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     store
         .record_discovered(&seen("checkout", &["a", "b"], &["purchase"]), instant(1))
         .await
@@ -86,9 +90,8 @@ async fn what_people_declared_is_never_overwritten() {
     );
 }
 
-#[tokio::test]
 async fn what_was_deleted_and_is_still_seen_comes_back() {
-    let (_folder, store) = open().await;
+    let (_place, store) = open().await;
     let both = seen("checkout", &["a", "b"], &[]);
     store.record_discovered(&both, instant(1)).await.unwrap();
     store

@@ -3,7 +3,7 @@
 use domain::Timestamp;
 use domain::guardrail::CohortCounts;
 use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::any::AnyRow;
 
 use super::super::{ObjectKind, Store, Write, corrupt, failed};
 use super::{Guardrail, GuardrailId, read_guardrail};
@@ -36,7 +36,7 @@ impl Store {
         let evidence = serde_json::to_string(&look.evidence).map_err(corrupt(ObjectKind::Guardrail, id))?;
         sqlx::query(
             "INSERT INTO guardrail_looks (guardrail, phase, epoch, at, alpha, cohorts, evidence)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
         )
         .bind(id)
         .bind(guardrail.phase)
@@ -62,7 +62,7 @@ impl Store {
             .map(|state| serde_json::to_string(state).map_err(corrupt(ObjectKind::Guardrail, &id.0)))
             .transpose()?;
         sqlx::query(
-            "UPDATE guardrail_states SET last_epoch = ?2, state = coalesce(?3, state) WHERE guardrail = ?1",
+            "UPDATE guardrail_states SET last_epoch = $2, state = coalesce($3, state) WHERE guardrail = $1",
         )
         .bind(&id.0)
         .bind(last_epoch)
@@ -77,7 +77,7 @@ impl Store {
     pub(crate) async fn looks(&self, id: &GuardrailId, phase: i64) -> Result<Vec<Look>, ControlError> {
         let rows = sqlx::query(
             "SELECT epoch, alpha, cohorts, evidence FROM guardrail_looks
-             WHERE guardrail = ?1 AND phase = ?2 ORDER BY epoch",
+             WHERE guardrail = $1 AND phase = $2 ORDER BY epoch",
         )
         .bind(&id.0)
         .bind(phase)
@@ -88,7 +88,7 @@ impl Store {
     }
 }
 
-fn read_look(row: &SqliteRow, id: &GuardrailId) -> Result<Look, ControlError> {
+fn read_look(row: &AnyRow, id: &GuardrailId) -> Result<Look, ControlError> {
     let text = |column: &'static str| -> Result<String, ControlError> {
         row.try_get(column).map_err(failed("read looks"))
     };

@@ -11,14 +11,17 @@ use domain::rollout::RolloutScheduleDefinition;
 use domain::rules::definition::SegmentDefinition;
 use domain::{EventName, MetricKey, Moments, RolloutScheduleKey, SegmentKey, VariantKey};
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::*;
 use crate::access::KeyKind;
 use crate::audit::{Notary, PublicKey, read_checkpoints, verify};
 use crate::permission::Role;
-use crate::test_support::{ManualClock, experiment_key, guardrail, instant};
+use crate::test_support::{ManualClock, Place, experiment_key, guardrail, instant, on_both_stores};
 use crate::{Actor, Change, Clock, NewDecision, RolloutAction, Safety, Scheduler};
+
+on_both_stores! {
+    every_kind_of_write_leaves_its_record_in_the_chain,
+}
 
 fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> T {
     serde_json::from_value(value).unwrap()
@@ -75,16 +78,16 @@ const TRACES: &[Trace] = &[
 
 /// A store that everything below writes to, one kind of write after the other.
 struct Busy {
-    folder: TempDir,
+    place: Place,
     store: Store,
     clock: Arc<ManualClock>,
 }
 
 impl Busy {
     async fn open() -> Self {
-        let (folder, store) = open().await;
+        let (place, store) = open().await;
         let clock = Arc::new(ManualClock::at(100));
-        Self { folder, store, clock }
+        Self { place, store, clock }
     }
 
     fn by_anna(&self) -> Change {
@@ -334,7 +337,6 @@ impl Busy {
     }
 }
 
-#[tokio::test]
 async fn every_kind_of_write_leaves_its_record_in_the_chain() {
     // What must never change: whoever writes, by whatever way, the chain has it and still verifies.
     let busy = Busy::open().await;
@@ -353,7 +355,7 @@ async fn every_kind_of_write_leaves_its_record_in_the_chain() {
         assert!(traces.contains(&trace), "{trace:?} is not in {traces:#?}");
     }
 
-    let place = busy.folder.path().join("audit");
+    let place = busy.place.folder().join("audit");
     let mut notary = Notary::open(busy.store.clone(), busy.clock.clone(), &place, 36_500).unwrap();
     notary.look(true).await.unwrap();
     let checkpoints = read_checkpoints(&place.join("checkpoints.jsonl")).unwrap();

@@ -8,12 +8,24 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::store::{Delivery, DeliveryState, Endpoint, NewEndpoint};
-use crate::test_support::{ManualClock, anna, flag, flag_key, instant, open};
+use crate::test_support::{ManualClock, Place, anna, flag, flag_key, instant, on_both_stores, open};
 use crate::webhook::WebhookSecret;
 
 const OPEN: WebhookSettings = WebhookSettings {
     allow_private_targets: true,
 };
+
+on_both_stores! {
+    a_message_arrives_signed_and_once,
+    every_answer_has_its_consequence,
+    who_says_nothing_or_is_not_there_is_tried_again,
+    attempts_follow_the_schedule_with_one_id_and_then_the_message_is_given_up,
+    five_failing_days_turn_a_receiver_off_and_the_others_are_told,
+    what_was_sent_but_not_recorded_is_sent_again_with_the_same_id,
+    a_dead_receiver_delays_nobody_and_a_stopped_worker_finishes_what_it_began,
+    a_guarded_worker_never_connects_to_the_own_machine,
+    a_rotated_secret_signs_beside_the_old_one_for_a_day,
+}
 
 /// The instant at which each test begins, in seconds.
 const START: i64 = 1_000_000;
@@ -82,20 +94,20 @@ fn answer(status: u16, headers: &str) -> String {
 }
 
 struct Setup {
-    _folder: tempfile::TempDir,
+    _place: Place,
     store: Store,
     clock: Arc<ManualClock>,
     worker: WebhookWorker,
 }
 
 async fn setup(timeout: Duration) -> Setup {
-    let (folder, store) = open().await;
+    let (place, store) = open().await;
     store.create(&flag(), &anna(0)).await.unwrap();
     let clock = Arc::new(ManualClock::at(START));
     let shared: Arc<dyn Clock> = Arc::<ManualClock>::clone(&clock);
     let worker = WebhookWorker::with_timeout(store.clone(), shared, OPEN, timeout).unwrap();
     Setup {
-        _folder: folder,
+        _place: place,
         store,
         clock,
         worker,
@@ -128,7 +140,6 @@ impl Setup {
     }
 }
 
-#[tokio::test]
 async fn a_message_arrives_signed_and_once() {
     let setup = setup(TIMEOUT).await;
     let receiver = receiver(Some(&answer(204, ""))).await;
@@ -160,7 +171,6 @@ async fn a_message_arrives_signed_and_once() {
     );
 }
 
-#[tokio::test]
 async fn every_answer_has_its_consequence() {
     // (answer, state, on afterwards, seconds until the next attempt, with its jitter)
     let moved = "location: http://127.0.0.1:1/elsewhere\r\n";
@@ -219,7 +229,6 @@ async fn every_answer_has_its_consequence() {
     }
 }
 
-#[tokio::test]
 async fn who_says_nothing_or_is_not_there_is_tried_again() {
     let setup = setup(Duration::from_millis(200)).await;
     let silent = receiver(None).await;
@@ -246,7 +255,6 @@ async fn who_says_nothing_or_is_not_there_is_tried_again() {
     assert_eq!(failing.failing_since, Some(instant(START)));
 }
 
-#[tokio::test]
 async fn attempts_follow_the_schedule_with_one_id_and_then_the_message_is_given_up() {
     let setup = setup(TIMEOUT).await;
     let receiver = receiver(Some(&answer(500, ""))).await;
@@ -283,7 +291,6 @@ async fn attempts_follow_the_schedule_with_one_id_and_then_the_message_is_given_
     assert_eq!(times.len(), 10);
 }
 
-#[tokio::test]
 async fn five_failing_days_turn_a_receiver_off_and_the_others_are_told() {
     let setup = setup(TIMEOUT).await;
     let failing = receiver(Some(&answer(500, ""))).await;
@@ -311,7 +318,6 @@ async fn five_failing_days_turn_a_receiver_off_and_the_others_are_told() {
     assert_eq!(setup.worker.deliver_due().await.unwrap(), 1);
 }
 
-#[tokio::test]
 async fn what_was_sent_but_not_recorded_is_sent_again_with_the_same_id() {
     let setup = setup(TIMEOUT).await;
     let receiver = receiver(Some(&answer(200, ""))).await;
@@ -330,7 +336,6 @@ async fn what_was_sent_but_not_recorded_is_sent_again_with_the_same_id() {
     assert_eq!(requests[0].1, requests[1].1);
 }
 
-#[tokio::test]
 async fn a_dead_receiver_delays_nobody_and_a_stopped_worker_finishes_what_it_began() {
     let setup = setup(Duration::from_secs(2)).await;
     let dead = receiver(None).await;
@@ -356,7 +361,6 @@ async fn a_dead_receiver_delays_nobody_and_a_stopped_worker_finishes_what_it_beg
     );
 }
 
-#[tokio::test]
 async fn a_guarded_worker_never_connects_to_the_own_machine() {
     let setup = setup(TIMEOUT).await;
     let receiver = receiver(Some(&answer(200, ""))).await;
@@ -390,7 +394,6 @@ async fn a_guarded_worker_never_connects_to_the_own_machine() {
     assert!(receiver.requests.lock().unwrap().is_empty());
 }
 
-#[tokio::test]
 async fn a_rotated_secret_signs_beside_the_old_one_for_a_day() {
     let setup = setup(TIMEOUT).await;
     let receiver = receiver(Some(&answer(500, ""))).await;
