@@ -169,11 +169,18 @@ mod tests {
         // What must never change: whoever asks for help sees a line to copy.
         let mut program = Program::command();
         program.build();
-        for command in program.get_subcommands_mut().filter(|command| command.get_name() != "help") {
+        for command in program
+            .get_subcommands_mut()
+            .filter(|command| command.get_name() != "help")
+        {
             let leaves = command.get_subcommands().count();
             let help = command.render_long_help().to_string();
             let example = format!("Example: experimently {}", command.get_name());
-            assert!(help.contains(&example), "{} has no example, {leaves} under it:\n{help}", command.get_name());
+            assert!(
+                help.contains(&example),
+                "{} has no example, {leaves} under it:\n{help}",
+                command.get_name()
+            );
         }
     }
 }

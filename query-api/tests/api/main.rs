@@ -18,6 +18,7 @@ mod owners;
 mod people;
 mod results;
 mod safety;
+mod schemathesis;
 mod secrets;
 mod server;
 mod serving;
