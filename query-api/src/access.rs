@@ -23,6 +23,7 @@ use domain::rollout::{RolloutScheduleDefinition, RolloutStatus};
 
 use crate::cookies;
 use crate::handlers::definitions::STORE_RETRY_SECONDS;
+use crate::metrics;
 use crate::problem::{ApiResult, Code, Problem};
 use crate::rates::{Bucket, Standing, Subject};
 use crate::server::Peer;
@@ -151,9 +152,14 @@ fn refuse_unsaid_origin(headers: &HeaderMap) -> Result<(), Problem> {
     ))
 }
 
+/// Whether an address is one of a trusted proxy.
+pub fn is_trusted(address: IpAddr, trusted: &[ProxyNetwork]) -> bool {
+    let address = address.to_canonical();
+    trusted.iter().any(|network| network.0.contains(&address))
+}
+
 /// The address that a request came from: what trusted proxies say, read from the nearest on.
 fn client_address(peer: IpAddr, trusted: &[ProxyNetwork], headers: &HeaderMap) -> IpAddr {
-    let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.0.contains(address));
     let mut nearest = peer.to_canonical();
     let said = headers.get_all("x-forwarded-for").iter().rev();
     let said = said.flat_map(|value| value.to_str().unwrap_or("").rsplit(','));
@@ -161,7 +167,7 @@ fn client_address(peer: IpAddr, trusted: &[ProxyNetwork], headers: &HeaderMap) -
         let Ok(address) = text.trim().parse::<IpAddr>() else {
             break;
         };
-        if !is_trusted(&nearest) {
+        if !is_trusted(nearest, trusted) {
             break;
         }
         nearest = address.to_canonical();
@@ -202,7 +208,12 @@ pub async fn enforce(
             }
             next.run(request).await
         }
-        Err(problem) => problem.into_response(),
+        Err(problem) => {
+            if problem.code() == Code::Forbidden {
+                metrics::count_denial(row.word);
+            }
+            problem.into_response()
+        }
     };
     if let Some(standing) = standing {
         standing.write(response.headers_mut());

@@ -6,6 +6,8 @@ use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use crate::guards;
+
 const OPEN_PREFIX: &str = "/ofrep/v1/";
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, OPTIONS");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
@@ -37,8 +39,5 @@ pub fn preflight(method: &Method, path: &str) -> Option<Response> {
 pub fn open(headers: &mut HeaderMap) {
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, RESPONSE_HEADERS);
-    headers.insert(
-        header::HeaderName::from_static("cross-origin-resource-policy"),
-        HeaderValue::from_static("cross-origin"),
-    );
+    headers.insert(guards::RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
 }

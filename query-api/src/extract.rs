@@ -279,6 +279,9 @@ pub struct IdempotencyKey(pub Option<String>);
 /// The longest idempotency key: a UUID, a ULID, or two of them joined.
 pub const IDEMPOTENCY_KEY_MAX_BYTES: usize = 255;
 
+/// What an idempotency key looks like, for the documentation.
+pub const IDEMPOTENCY_KEY_PATTERN: &str = r#"^("[!#-~]{1,255}"|[!#-~]{1,255})$"#;
+
 /// The header of the idempotency key.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -289,14 +292,17 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         let Some(value) = parts.headers.get(&IDEMPOTENCY_KEY) else {
             return Ok(Self(None));
         };
-        let text = value.to_str().unwrap_or("").trim();
+        let text = value.to_str().unwrap_or("");
         // The draft standard writes the key as a quoted string; most clients send it bare.
         let text = text
             .strip_prefix('"')
             .and_then(|rest| rest.strip_suffix('"'))
             .unwrap_or(text);
-        if text.is_empty() || text.len() > IDEMPOTENCY_KEY_MAX_BYTES {
-            let detail = format!("Idempotency-Key takes 1 to {IDEMPOTENCY_KEY_MAX_BYTES} visible characters");
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+        if text.is_empty() || text.len() > IDEMPOTENCY_KEY_MAX_BYTES || !is_plain {
+            let detail = format!(
+                "Idempotency-Key takes 1 to {IDEMPOTENCY_KEY_MAX_BYTES} visible ASCII characters, none of them a quote"
+            );
             return Err(Problem::new(Code::InvalidHeader, detail));
         }
         Ok(Self(Some(text.to_owned())))

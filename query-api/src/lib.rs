@@ -17,6 +17,7 @@ pub mod cookies;
 mod cors;
 mod exposures;
 pub mod extract;
+mod guards;
 pub mod handlers;
 pub mod limits;
 pub mod metrics;

@@ -17,6 +17,7 @@ use uuid::{Builder, Uuid};
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 use crate::cors;
+use crate::guards;
 use crate::metrics;
 use crate::problem::{Code, PROBLEM_JSON, Problem};
 use crate::state::{ApiState, HostPolicy};
@@ -45,9 +46,6 @@ pub const STATISTICS_BODY_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The deepest nesting of any JSON body: definitions with nested conditions stay below 20.
 pub const JSON_DEPTH_MAX: usize = 32;
 
-/// Nothing may be loaded, framed or sent from an answer that is data.
-const DATA_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
-
 /// The id of the request being served, as a request extension.
 #[derive(Debug, Clone)]
 pub struct RequestId(pub String);
@@ -59,6 +57,7 @@ pub async fn envelope(State(state): State<Arc<ApiState>>, mut request: Request, 
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let is_open = cors::is_open(request.uri().path());
+    let is_encrypted = guards::is_encrypted(&state, &request);
     let observation = metrics::Observation::start();
     let response = match guard(&state.hosts, request.method(), request.uri(), request.headers()) {
         Ok(()) => match cors::preflight(request.method(), request.uri().path()) {
@@ -67,7 +66,7 @@ pub async fn envelope(State(state): State<Arc<ApiState>>, mut request: Request, 
         },
         Err(problem) => problem.into_response(),
     };
-    let mut response = finish(response, &id);
+    let mut response = finish(response, &id, is_encrypted);
     if is_open {
         cors::open(response.headers_mut());
     }
@@ -101,7 +100,7 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 /// Writes the body of a problem, logs its cause, and adds the headers that every answer has.
-fn finish(mut response: Response, id: &str) -> Response {
+fn finish(mut response: Response, id: &str, is_encrypted: bool) -> Response {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         log(&problem, id);
         response = with_problem_body(response, &problem, id);
@@ -110,17 +109,7 @@ fn finish(mut response: Response, id: &str) -> Response {
     if let Ok(value) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, value);
     }
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    headers
-        .entry(header::CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
-    headers
-        .entry(header::CONTENT_SECURITY_POLICY)
-        .or_insert(DATA_POLICY);
+    guards::write(headers, is_encrypted);
     response
 }
 

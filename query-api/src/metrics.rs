@@ -5,6 +5,7 @@
 //! | `http_server_request_duration_seconds` | method, route, status | time from the head of a request to the head of its answer |
 //! | `exp_sse_connections` | | open event streams |
 //! | `exp_evaluations_total` | reason | flag evaluations answered |
+//! | `exp_authz_denied_total` | permission | requests of known callers who may not do what they ask (403) |
 //! | `exp_ingest_events_total` | result | records: `received` is the sum of `accepted`, `duplicate` and `invalid` |
 //! | `exp_ingest_late_total` | | accepted records that came after their windows were written |
 //! | `exp_results_epoch` | | the last commit whose results are served |
@@ -123,6 +124,11 @@ impl Drop for EvaluationCounts {
 /// Counts one evaluation.
 pub fn count_evaluation(reason: Reason) {
     EvaluationCounts::default().add(reason);
+}
+
+/// Counts a request whose caller is known and lacks a permission.
+pub fn count_denial(permission: &'static str) {
+    metrics::counter!("exp_authz_denied_total", "permission" => permission).increment(1);
 }
 
 /// Counts an event stream while it lives.

@@ -13,6 +13,9 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::problem::{Code, PROBLEM_JSON, ProblemBody};
 use crate::routes::{self, Documented, RouteFacts};
 
+mod parameters;
+mod strict;
+
 /// The documentation of every route as JSON.
 pub fn document() -> Value {
     document_of(routes::assemble(routes::table()).documented)
@@ -36,6 +39,8 @@ pub fn document_of(documented: Vec<Documented>) -> Value {
         }
     }
     name_operators(&mut schemas);
+    strict::complete(&mut paths, &mut schemas);
+    parameters::complete(&mut paths, &schemas);
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -102,7 +107,7 @@ fn insert_schemas<S: serde::Serialize>(schemas: &mut Map<String, Value>, found: 
 fn name_operators(schemas: &mut Map<String, Value>) {
     let operators = to_value(&Operator::ALL.as_slice());
     if let Some(operator) = schemas
-        .get_mut("Condition")
+        .get_mut("Clause")
         .and_then(|schema| schema.pointer_mut("/properties/operator"))
     {
         operator["type"] = json!("string");
@@ -120,7 +125,7 @@ fn complete(mut operation: Value, route: &RouteFacts) -> Value {
         false => json!([{"key": []}, {"key_header": []}, {"session": []}, {}]),
     };
     let mut parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
-    parameters.splice(0..0, common_parameters(route));
+    parameters.splice(0..0, parameters::common(route));
     if !parameters.is_empty() {
         operation["parameters"] = Value::Array(parameters);
     }
@@ -135,10 +140,6 @@ fn complete(mut operation: Value, route: &RouteFacts) -> Value {
         }
     }
     operation
-}
-
-fn is_versioned(route: &RouteFacts) -> bool {
-    route.problems.contains(&Code::VersionRequired)
 }
 
 /// Whether the route is one of a document with versions, such as `/api/v1/metrics/{key}`.
@@ -166,59 +167,8 @@ fn leaves_a_record(route: &RouteFacts) -> bool {
     let reads = [":evaluate", ":read"]
         .iter()
         .any(|end| route.permission.ends_with(end));
-    writes && !reads && route.path != "/api/v1/events"
-}
-
-fn common_parameters(route: &RouteFacts) -> Vec<Value> {
-    let mut parameters = Vec::new();
-    let text = |name: &str, place: &str, required: bool, description: &str, example: &str| {
-        json!({"name": name, "in": place, "required": required, "description": description,
-            "schema": {"type": "string"}, "example": example})
-    };
-    if route.has_key {
-        let mut key = text(
-            "key",
-            "path",
-            true,
-            "The key or id, percent-encoded.",
-            "new-checkout",
-        );
-        key["schema"] = json!({"type": "string", "minLength": 1, "maxLength": 256});
-        parameters.push(key);
-    }
-    if is_versioned(route) {
-        let what = "The ETag that was read: the version that is changed.";
-        parameters.push(text("If-Match", "header", true, what, "\"v3\""));
-    }
-    if !is_versioned(route) && route.problems.contains(&Code::VersionMismatch) {
-        let what = "The ETag that was read, when nothing else may have changed meanwhile.";
-        parameters.push(text("If-Match", "header", false, what, "\"v3\""));
-    }
-    if is_document(route) && route.method == Method::GET {
-        let what = "ETags that the caller has; 304 when one is still right.";
-        parameters.push(text("If-None-Match", "header", false, what, "\"v3\""));
-    }
-    if route.problems.contains(&Code::IdempotencyKeyReused) {
-        let what = "Sent again with the same key, the creation is not done again.";
-        parameters.push(text(
-            "Idempotency-Key",
-            "header",
-            false,
-            what,
-            "8e03978e-40d5-43dd-bc93-6894a57f9324",
-        ));
-    }
-    if leaves_a_record(route) {
-        let what = "Why, for the audit record.";
-        parameters.push(text(
-            "X-Change-Reason",
-            "header",
-            false,
-            what,
-            "asked for by support",
-        ));
-    }
-    parameters
+    let opens = route.permission == "session:open";
+    writes && !reads && !opens && route.path != "/api/v1/events"
 }
 
 /// Every problem that the route can answer with, by status.

@@ -7,6 +7,11 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+/// A key: 1 to 256 bytes of UTF-8 without control characters.
+#[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord, ToSchema)]
+#[schema(value_type = String, min_length = 1, max_length = 256, pattern = "^[^\\x00-\\x1f\\x7f-\\x9f]+$")]
+pub struct Key(pub String);
+
 /// What the platform adds to a document; ignored when it is sent.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Stored {
@@ -35,15 +40,14 @@ pub struct Stored {
 }))]
 pub struct MetricDocument {
     /// The key.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
     /// How a user's events become the user's value.
     pub kind: MetricKind,
     /// The name of the events that count.
-    pub event: String,
+    pub event: Key,
     /// Which way is good.
     #[schema(required = false, default = "up")]
     pub direction: Direction,
@@ -86,13 +90,13 @@ pub enum Direction {
 }))]
 pub struct GuardrailDocument {
     /// The flag that is turned to `control` when harm is proven.
-    pub flag: String,
+    pub flag: Key,
     /// The event that means harm.
-    pub event: String,
+    pub event: Key,
     /// The variation that is known to be safe.
-    pub control: String,
+    pub control: Key,
     /// The variation being rolled out.
-    pub treatment: String,
+    pub treatment: Key,
     /// How much more often affected is still accepted, relative.
     #[schema(required = false, minimum = 0, default = 0.1)]
     pub margin: f64,
@@ -152,7 +156,7 @@ pub struct Rollback {
     pub id: String,
     /// The flag.
     #[schema(example = "new-checkout")]
-    pub flag: String,
+    pub flag: Key,
     /// What everybody gets since.
     #[schema(example = "off")]
     pub safe_variation: String,

@@ -3,6 +3,7 @@
 #
 #     client.sh node [OPTION...] SCRIPT ARGUMENT...
 #     client.sh python SCRIPT ARGUMENT...
+#     client.sh schemathesis ARGUMENT...
 #
 # Exit code 3: the packages are not installed.
 set -eu
@@ -19,6 +20,10 @@ case $language in
   python)
     program=$tools/python/bin/python3
     [ -f "$tools/python.mark" ] && "$program" -c 'import openfeature.contrib.provider.ofrep' 2>/dev/null || exit 3
+    ;;
+  schemathesis)
+    program=$tools/schemathesis/bin/schemathesis
+    [ -f "$tools/schemathesis.mark" ] && "$program" --version >/dev/null 2>&1 || exit 3
     ;;
   *)
     echo "unknown language $language" >&2

@@ -17,11 +17,16 @@ if ! is_current node "$here/package-lock.json"; then
   cp "$here/package-lock.json" "$tools/node.mark"
 fi
 
-if ! is_current python "$here/requirements.txt"; then
-  rm -rf "$tools/python" "$tools/python.mark"
-  python3 -m venv "$tools/python"
-  "$tools/python/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-  cp "$here/requirements.txt" "$tools/python.mark"
-fi
+# install_python NAME REQUIREMENTS
+install_python() {
+  if ! is_current "$1" "$2"; then
+    rm -rf "$tools/$1" "$tools/$1.mark"
+    python3 -m venv "$tools/$1"
+    "$tools/$1/bin/pip" install --quiet --disable-pip-version-check -r "$2"
+    cp "$2" "$tools/$1.mark"
+  fi
+}
+install_python python "$here/requirements.txt"
+install_python schemathesis "$here/requirements-schemathesis.txt"
 
 echo "test servers are ready in $tools"

@@ -26,6 +26,7 @@ pub struct AuditQuery {
     /// Only of the object with this key or id.
     key: Option<String>,
     /// The `next_cursor` of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
     cursor: Option<String>,
     /// How many entries at most.
     #[param(minimum = 1, maximum = 200, default = 50)]

@@ -256,7 +256,7 @@ pub fn from_wire<D: Definition>(mut members: Map<String, Value>, key: Option<&st
         let named = members.insert("key".to_owned(), key.into());
         if named.is_some_and(|named| named.as_str() != Some(key)) {
             let detail = format!("the body's key is not {key}, the key in the path; keys cannot be changed");
-            return Err(Problem::new(Code::InvalidBody, detail).at("/key", "differs from the path"));
+            return Err(Problem::new(Code::InvalidDefinition, detail).at("/key", "differs from the path"));
         }
     }
     let bytes = serde_json::to_vec(&members).map_err(Problem::internal)?;
@@ -470,7 +470,7 @@ mod tests {
         let metric: domain::metric::MetricDefinition = from_wire(members.clone(), Some("revenue")).unwrap();
         assert_eq!(metric.event.as_str(), "purchase");
         let other = from_wire::<domain::metric::MetricDefinition>(members.clone(), Some("orders"));
-        assert_eq!(other.unwrap_err().code(), Code::InvalidBody);
+        assert_eq!(other.unwrap_err().code(), Code::InvalidDefinition);
         let mut smuggled = members;
         smuggled.insert("tenant_id".to_owned(), json!(1));
         let refused = from_wire::<domain::metric::MetricDefinition>(smuggled, None);

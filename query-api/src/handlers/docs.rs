@@ -6,7 +6,7 @@ use axum::http::header::{self, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
-use crate::{openapi, pages};
+use crate::{guards, openapi, pages};
 
 /// Pages may load their one style sheet from here and nothing else, and run nothing.
 const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
@@ -37,6 +37,7 @@ fn page_under(policy: HeaderValue, html: Bytes) -> Response {
             HeaderValue::from_static("text/html; charset=utf-8"),
         ),
         (header::CONTENT_SECURITY_POLICY, policy),
+        (guards::PERMISSIONS_POLICY, guards::NO_FEATURES),
         (header::CACHE_CONTROL, REVALIDATE),
     ];
     (headers, html).into_response()

@@ -18,6 +18,7 @@ use crate::metrics;
 use crate::problem::{ApiResult, Problem};
 use crate::ruleset::Freshness;
 use crate::state::ApiState;
+use crate::wire;
 
 /// When a client shall ask again while there is no ruleset yet: the store is asked every second.
 pub const ABSENT_RETRY_SECONDS: u32 = 1;
@@ -28,7 +29,7 @@ pub const ABSENT_RETRY_SECONDS: u32 = 1;
 #[schema(example = json!({"user_id": "u-4711", "context": {"plan": "pro", "country": "DE"}}))]
 pub struct EvaluateRequest {
     /// The unit that rollouts are drawn by.
-    #[schema(value_type = String, min_length = 1, max_length = 256)]
+    #[schema(value_type = wire::Key)]
     pub user_id: UnitId,
     /// The attributes that rules look at.
     #[serde(default)]
@@ -36,7 +37,7 @@ pub struct EvaluateRequest {
     pub context: Map<String, Value>,
     /// Variants that the user was given before, by experiment: those that are sticky keep them.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>, required = false)]
+    #[schema(value_type = BTreeMap<wire::Key, wire::Key>, required = false)]
     pub assignments: BTreeMap<ExperimentKey, VariantKey>,
     /// Whether the server logs the exposure, once a day and user; it answers when that is durable.
     #[serde(default)]

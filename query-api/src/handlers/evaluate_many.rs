@@ -22,6 +22,7 @@ use crate::extract::{RawBody, is_json, not_json, parse_json};
 use crate::metrics::EvaluationCounts;
 use crate::problem::{ApiResult, Code, Problem};
 use crate::state::ApiState;
+use crate::wire;
 
 /// The most users of a request.
 pub const USERS_MAX: usize = 10_000;
@@ -43,7 +44,7 @@ pub struct EvaluateManyRequest {
     #[schema(min_items = 1, max_items = 10_000)]
     users: Vec<ManyUser>,
     /// The flags, at most 10 000; all when absent.
-    #[schema(value_type = Option<Vec<String>>, required = false)]
+    #[schema(value_type = Option<Vec<wire::Key>>, required = false, max_items = 10_000)]
     flags: Option<Vec<FlagKey>>,
     /// Whether the server logs the exposures, once a day and user; a line is sent when its own are durable.
     #[serde(default)]
@@ -56,7 +57,7 @@ pub struct EvaluateManyRequest {
 #[serde(deny_unknown_fields)]
 pub struct ManyUser {
     /// The unit that rollouts are drawn by.
-    #[schema(value_type = String, min_length = 1, max_length = 256)]
+    #[schema(value_type = wire::Key)]
     user_id: UnitId,
     /// The attributes that rules look at.
     #[serde(default)]

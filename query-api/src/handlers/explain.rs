@@ -22,7 +22,7 @@ use crate::state::ApiState;
 #[serde(deny_unknown_fields)]
 pub struct ExplainQuery {
     /// The unit that rollouts are drawn by.
-    #[param(min_length = 1, max_length = 256, example = "u-4711")]
+    #[param(value_type = crate::wire::Key, example = "u-4711")]
     user_id: String,
     /// The attributes that rules look at, as a JSON object; send them in a body where they are not for a log of addresses.
     #[param(example = "{\"plan\":\"pro\"}")]

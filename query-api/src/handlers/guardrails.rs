@@ -25,6 +25,7 @@ use crate::wire;
 #[into_params(parameter_in = Query)]
 pub struct GuardrailQuery {
     /// Only those on this flag.
+    #[param(value_type = Option<wire::Key>)]
     flag: Option<String>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,

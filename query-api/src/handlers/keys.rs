@@ -39,6 +39,7 @@ pub struct KeyRequest {
     kind: KeyKind,
     /// What it may: `evaluate`, `events`, `read`, `admin`. All that its kind can have when left out.
     #[serde(default)]
+    #[schema(value_type = Vec<ScopeWord>)]
     scopes: Vec<String>,
     /// The one environment that it may see.
     #[schema(pattern = "^[a-z0-9-]{1,32}$")]
@@ -46,6 +47,21 @@ pub struct KeyRequest {
     /// When it ends by itself.
     #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
+}
+
+/// What a key may do.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Scope)]
+pub enum ScopeWord {
+    /// Ask what users get.
+    Evaluate,
+    /// Send events.
+    Events,
+    /// Read definitions and results.
+    Read,
+    /// Manage the platform.
+    Admin,
 }
 
 /// How a key is rotated.
@@ -152,7 +168,7 @@ pub async fn create(
         KeyEnvironment::new(name).ok_or_else(|| {
             let detail =
                 "an environment in a key has 1 to 32 lowercase letters, digits and hyphens, and is not any";
-            Problem::new(Code::InvalidBody, detail).at("/environment", "cannot stand in a key")
+            Problem::new(Code::InvalidDefinition, detail).at("/environment", "cannot stand in a key")
         })
     });
     let new = NewKey {

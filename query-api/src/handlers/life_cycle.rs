@@ -24,11 +24,11 @@ use crate::wire;
 #[schema(example = json!({"decision": "ship", "variant": "one-page", "reason": "two per cent more revenue, no harm elsewhere"}))]
 pub struct CompleteRequest {
     /// What came of it: `ship`, `keep_control` or `inconclusive`.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^(ship|keep_control|inconclusive)$")]
     decision: Outcome,
     /// The variant that is kept, with the decision `ship`.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<wire::Key>)]
     variant: Option<VariantKey>,
     /// Why.
     #[schema(min_length = 1, max_length = 2000)]
@@ -41,7 +41,7 @@ pub struct CompleteRequest {
 #[schema(example = json!({"key": "checkout-2", "name": "Shorter checkout, once more"}))]
 pub struct CloneRequest {
     /// The key of the copy.
-    #[schema(value_type = String)]
+    #[schema(value_type = wire::Key)]
     key: ExperimentKey,
     /// What a person reads; the name of the original when absent.
     #[serde(default)]

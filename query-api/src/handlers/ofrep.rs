@@ -41,7 +41,7 @@ const STALE: &str = "STALE";
 #[schema(as = OfrepRequest, example = json!({"context": {"targetingKey": "u-4711", "plan": "pro"}}))]
 pub struct OfrepRequest {
     /// `targetingKey` is the unit that rollouts are drawn by; everything is an attribute.
-    #[schema(value_type = Object, required = false)]
+    #[schema(value_type = Option<Object>, required = false)]
     context: Map<String, Value>,
 }
 

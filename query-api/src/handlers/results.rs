@@ -25,7 +25,7 @@ use crate::state::ApiState;
 #[into_params(parameter_in = Query)]
 pub struct ResultsQuery {
     /// Only this metric; its p-values stay adjusted over all metrics.
-    #[param(example = "revenue")]
+    #[param(value_type = Option<crate::wire::Key>, example = "revenue")]
     metric: Option<String>,
 }
 

@@ -25,7 +25,12 @@ use crate::wire;
 #[serde(deny_unknown_fields)]
 pub struct RollbackRequest {
     /// What the record and the webhooks will say.
-    #[schema(min_length = 1, max_length = 500, example = "support reports failed payments")]
+    #[schema(
+        min_length = 1,
+        max_length = 500,
+        pattern = "\\S",
+        example = "support reports failed payments"
+    )]
     reason: String,
 }
 
@@ -35,6 +40,7 @@ pub struct RollbackRequest {
 #[into_params(parameter_in = Query)]
 pub struct RollbackQuery {
     /// Only those of this flag.
+    #[param(value_type = Option<wire::Key>)]
     flag: Option<String>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,

@@ -23,12 +23,18 @@ use crate::state::ApiState;
 #[schema(example = json!({"owner": "person:anna", "editors": ["person:ben", "key:3kTMd0pBvXuA5cE9qWzR1f"]}))]
 pub struct Sharing {
     /// Whose it is; every developer may change it when null.
+    #[schema(pattern = "^(person|key):[^\\x00-\\x1f\\x7f-\\x9f]{1,256}$")]
     owner: Option<String>,
     /// Who else may change it.
     #[serde(default)]
-    #[schema(max_items = 100)]
+    #[schema(value_type = Vec<Editor>, max_items = 100)]
     editors: Vec<String>,
 }
+
+/// Somebody who may change a definition: a person or a key.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(value_type = String, pattern = "^(person|key):[^\\x00-\\x1f\\x7f-\\x9f]{1,256}$", example = "person:ben")]
+pub struct Editor(pub String);
 
 impl From<Ownership> for Sharing {
     fn from(ownership: Ownership) -> Self {

@@ -3,8 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Stored;
 use super::flag::Condition;
+use super::{Key, Stored};
 
 /// A named group of users. Excluded ids are never in it; included and listed ids are; the condition decides the rest.
 #[derive(Debug, Serialize, ToSchema)]
@@ -14,8 +14,7 @@ use super::flag::Condition;
 }))]
 pub struct SegmentDocument {
     /// The key that the operator `in_segment` names.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
@@ -37,8 +36,7 @@ pub struct SegmentDocument {
 #[schema(as = Layer, example = json!({"key": "checkout-page", "name": "Checkout page"}))]
 pub struct LayerDocument {
     /// The key that slots name.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
@@ -54,8 +52,7 @@ pub struct LayerDocument {
 #[schema(as = Holdout, example = json!({"key": "2026", "name": "Sees nothing new in 2026", "percent": 2.0}))]
 pub struct HoldoutDocument {
     /// The key that flags and experiments name.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
@@ -74,8 +71,7 @@ pub struct HoldoutDocument {
 #[schema(as = Environment, example = json!({"key": "production", "name": "Production", "production": true}))]
 pub struct EnvironmentDocument {
     /// The key, as in a flag's `environments`.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
@@ -95,8 +91,7 @@ pub struct EnvironmentDocument {
 #[schema(as = Dimension, example = json!({"key": "country", "property": "country", "values": ["DE", "FR"]}))]
 pub struct DimensionDocument {
     /// The key.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
@@ -118,8 +113,7 @@ pub struct DimensionDocument {
 #[schema(as = Project, example = json!({"key": "shop", "name": "Shop", "owner": "ada"}))]
 pub struct ProjectDocument {
     /// The key that flags and experiments name.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
@@ -139,8 +133,7 @@ pub struct ProjectDocument {
 #[schema(as = Tag, example = json!({"key": "mobile", "description": "Changes the apps, which update late."}))]
 pub struct TagDocument {
     /// The tag.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,

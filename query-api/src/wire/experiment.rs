@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::Stored;
 use super::flag::{BucketRange, Condition, LayerSlot, Prerequisite};
+use super::{Key, Stored};
 
 /// An experiment.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,8 +20,7 @@ use super::flag::{BucketRange, Condition, LayerSlot, Prerequisite};
 }))]
 pub struct ExperimentDocument {
     /// The key, as in exposure events.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
@@ -52,7 +51,7 @@ pub struct ExperimentDocument {
     #[schema(required = false)]
     pub factors: Vec<Factor>,
     /// The arm that the others are compared with; one of `variants`.
-    pub control: String,
+    pub control: Key,
     /// What is measured; every metric when empty.
     #[schema(required = false)]
     pub metrics: Vec<MetricUse>,
@@ -64,14 +63,14 @@ pub struct ExperimentDocument {
     pub audience: Condition,
     /// Users that get a variant whatever else is said; they are not measured.
     #[schema(required = false)]
-    pub overrides: BTreeMap<String, String>,
+    pub overrides: BTreeMap<Key, Key>,
     /// What flags must have given.
     #[schema(required = false)]
     pub prerequisites: Vec<Prerequisite>,
     /// Its place in a mutual-exclusion layer.
     pub layer: Option<LayerSlot>,
     /// The holdout that it respects.
-    pub holdout: Option<String>,
+    pub holdout: Option<Key>,
     /// Whether a variant that the context says was assigned before is kept.
     #[schema(required = false, default = false)]
     pub sticky: bool,
@@ -132,7 +131,7 @@ pub enum ExperimentStatus {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Variant {
     /// The variant's key, as in exposure events.
-    pub key: String,
+    pub key: Key,
     /// Its share relative to the other variants.
     #[schema(minimum = 0)]
     pub weight: f64,
@@ -173,7 +172,7 @@ pub struct FactorLevel {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MetricUse {
     /// The metric's key.
-    pub metric: String,
+    pub metric: Key,
     /// What for.
     #[schema(required = false, default = "goal")]
     pub role: MetricRole,
@@ -222,7 +221,7 @@ pub struct Analysis {
 #[schema(as = BanditSettings)]
 pub struct Bandit {
     /// What is to be large, or small where the metric's direction is `down`; the first goal metric when absent.
-    pub metric: Option<String>,
+    pub metric: Option<Key>,
     /// How often weights are set anew, in seconds.
     #[schema(required = false, minimum = 10, default = 3600)]
     pub interval_seconds: u32,
@@ -257,7 +256,7 @@ pub struct Decision {
     #[schema(example = "ship")]
     pub outcome: String,
     /// The variant that is kept, with the outcome `ship`.
-    pub variant: Option<String>,
+    pub variant: Option<Key>,
     /// Why.
     pub reason: String,
     /// When it was decided.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::Stored;
+use super::{Key, Stored};
 
 /// A feature flag.
 #[derive(Debug, Serialize, ToSchema)]
@@ -20,8 +20,7 @@ use super::Stored;
 }))]
 pub struct FlagDocument {
     /// The key that products ask for.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
@@ -42,7 +41,7 @@ pub struct FlagDocument {
     #[schema(required = false, default = false)]
     pub enabled: bool,
     /// Served when the flag is off, and by what a rollout leaves over.
-    pub off_variation: String,
+    pub off_variation: Key,
     /// Served when no rule matches.
     pub default: Serve,
     /// Whether it is out of use; it then serves `off_variation` in every environment.
@@ -61,14 +60,14 @@ pub struct FlagDocument {
     pub bucket_by: Option<String>,
     /// Units that get a variation whatever the rules say: variation by unit.
     #[schema(required = false)]
-    pub overrides: BTreeMap<String, String>,
+    pub overrides: BTreeMap<Key, Key>,
     /// What other flags must have given; otherwise this one serves `off_variation`.
     #[schema(required = false)]
     pub prerequisites: Vec<Prerequisite>,
     /// Its place in a mutual-exclusion layer; units outside get `off_variation`.
     pub layer: Option<LayerSlot>,
     /// The holdout that it respects; held-out units get `off_variation`.
-    pub holdout: Option<String>,
+    pub holdout: Option<Key>,
     /// The rules, tried in order; the first that matches serves.
     #[schema(required = false)]
     pub rules: Vec<Rule>,
@@ -101,7 +100,7 @@ pub enum ValueType {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Variation {
     /// The variation's key.
-    pub key: String,
+    pub key: Key,
     /// Its value, of the flag's type.
     #[schema(value_type = Value)]
     pub value: Value,
@@ -112,18 +111,18 @@ pub struct Variation {
 #[serde(rename_all = "snake_case")]
 pub enum Serve {
     /// One variation for everybody.
-    Variation(String),
+    Variation(Key),
     /// Shares of the traffic; what is left over to 100 gets `off_variation`.
     Rollout(Vec<Share>),
     /// The variation called like the experiment's variant; who takes no part goes on to the next rule.
-    Experiment(String),
+    Experiment(Key),
 }
 
 /// One share of a rollout.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Share {
     /// The variation.
-    pub variation: String,
+    pub variation: Key,
     /// Its share in percent, in steps of 0.001.
     #[schema(minimum = 0, maximum = 100)]
     pub percent: f64,
@@ -147,17 +146,17 @@ pub struct BucketRange {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Prerequisite {
     /// The other flag.
-    pub flag: String,
+    pub flag: Key,
     /// The variations that will do.
     #[schema(min_items = 1)]
-    pub variations: Vec<String>,
+    pub variations: Vec<Key>,
 }
 
 /// The part of a layer's units that a flag has for itself.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct LayerSlot {
     /// The layer.
-    pub layer: String,
+    pub layer: Key,
     /// Where the slot starts, in percent of the layer.
     pub from_percent: f64,
     /// Where it ends (not included).
@@ -179,27 +178,60 @@ pub struct Rule {
     pub serve: Serve,
 }
 
-/// Who is meant: exactly one of `all`, `any`, `not` and `operator`.
+/// Who is meant, in one of four forms.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[schema(example = json!({"attribute": "plan", "operator": "in", "value": ["pro", "team"]}))]
+pub enum Condition {
+    /// Every one holds.
+    All(AllOf),
+    /// At least one holds.
+    Any(AnyOf),
+    /// It does not hold.
+    Not(Not),
+    /// An attribute passes a test.
+    Clause(Clause),
+}
+
+/// Conditions that must all hold.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AllConditions)]
+pub struct AllOf {
+    /// The conditions.
+    #[schema(no_recursion)]
+    pub all: Vec<Condition>,
+}
+
+/// Conditions of which one must hold.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = AnyCondition)]
+pub struct AnyOf {
+    /// The conditions.
+    #[schema(no_recursion)]
+    pub any: Vec<Condition>,
+}
+
+/// A condition that must not hold.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = NotCondition)]
+pub struct Not {
+    /// The condition.
+    #[schema(no_recursion)]
+    pub not: Box<Condition>,
+}
+
+/// A test of an attribute.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({"attribute": "plan", "operator": "in", "value": ["pro", "team"]}))]
-pub struct Condition {
-    /// Every one holds.
-    #[schema(no_recursion)]
-    pub all: Option<Vec<Condition>>,
-    /// At least one holds.
-    #[schema(no_recursion)]
-    pub any: Option<Vec<Condition>>,
-    /// It does not hold.
-    #[schema(no_recursion)]
-    pub not: Option<Box<Condition>>,
-    /// With `operator`: a name (`plan`), a JSON pointer (`/company/plan`), `user_id` or `now`.
+pub struct Clause {
+    /// A name (`plan`), a JSON pointer (`/company/plan`), `user_id` or `now`.
     pub attribute: Option<String>,
     /// The test.
-    pub operator: Option<String>,
-    /// With `operator`: what it tests against.
+    pub operator: String,
+    /// What it tests against.
     #[schema(value_type = Option<Value>)]
     pub value: Option<Value>,
-    /// With `operator`: whether the result is turned round.
+    /// Whether the result is turned round.
     #[schema(required = false, default = false)]
     pub negate: bool,
 }

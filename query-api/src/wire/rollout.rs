@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Stored;
+use super::{Key, Stored};
 
 /// A rollout schedule: the stages by which a flag's variation reaches more and more users.
 #[derive(Debug, Serialize, ToSchema)]
@@ -17,17 +17,16 @@ use super::Stored;
 }))]
 pub struct RolloutScheduleDocument {
     /// The key.
-    #[schema(min_length = 1, max_length = 256)]
-    pub key: String,
+    pub key: Key,
     /// What a person reads.
     #[schema(required = false)]
     pub name: String,
     /// The flag.
-    pub flag: String,
+    pub flag: Key,
     /// The variation that is rolled out.
-    pub variation: String,
+    pub variation: Key,
     /// The variation of everybody else.
-    pub control: String,
+    pub control: Key,
     /// The rule whose share grows; the flag's default when absent.
     pub rule: Option<String>,
     /// The stages, with shares that never shrink.
@@ -55,7 +54,7 @@ pub struct Stage {
 /// What must have happened before a stage begins.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StageTrigger)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Trigger {
     /// A person says so.
     Manual {},

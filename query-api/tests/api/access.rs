@@ -421,3 +421,26 @@ async fn each_caller_has_buckets_of_their_own() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_refusal_of_a_known_caller_is_counted() {
+    // What must never change: whoever tries what they may not do shows in the metrics; whoever is unknown does not.
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let server = guarded().await;
+    let client = key(&server, KeyKind::Client, None).await;
+    let flags = ("GET", "/api/v1/feature-flags");
+    problem(
+        &with_key(&server, flags, client.text.reveal(), None).await,
+        403,
+        "forbidden",
+    );
+    problem(&server.get(flags.1).await, 401, "unauthenticated");
+    let text = recorder.handle().render();
+    let denied: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with("exp_authz_denied_total"))
+        .collect();
+    assert_eq!(denied, ["exp_authz_denied_total{permission=\"flags:read\"} 1"]);
+    server.stop().await;
+}

@@ -19,6 +19,7 @@ mod people;
 mod postgres;
 mod results;
 mod safety;
+mod schemathesis;
 mod secrets;
 mod server;
 mod serving;

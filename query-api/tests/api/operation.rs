@@ -1,5 +1,7 @@
 //! Health, metrics, documentation, and what every answer has in common.
 
+use control::access::{AccessSettings, ProxyNetwork};
+use query_api::RateSettings;
 use serde_json::{Value, json};
 
 use crate::support::{Server, problem};
@@ -101,6 +103,12 @@ async fn every_answer_is_guarded_and_named() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");
         assert_eq!(answer.header("referrer-policy"), Some("no-referrer"), "{path}");
         assert!(answer.header("content-security-policy").is_some(), "{path}");
+        for policy in ["cross-origin-opener-policy", "cross-origin-resource-policy"] {
+            assert_eq!(answer.header(policy), Some("same-origin"), "{path}");
+        }
+        let is_page = answer.header("content-type").unwrap().starts_with("text/html");
+        assert_eq!(answer.header("permissions-policy").is_some(), is_page, "{path}");
+        assert_eq!(answer.header("strict-transport-security"), None, "{path}");
         assert!(answer.header("cache-control").is_some(), "{path}");
         assert!(answer.header("server").is_none(), "{path}");
         assert_eq!(answer.header("x-request-id").unwrap().len(), 36, "{path}");
@@ -113,6 +121,38 @@ async fn every_answer_is_guarded_and_named() {
     assert_eq!(named.json()["instance"], format!("urn:uuid:{id}"));
     assert_eq!(named.json()["type"], "urn:experimently:problem:unknown_path");
     server.stop().await;
+}
+
+/// The header by which browsers stay with HTTPS, of an answer to a request that a proxy marked.
+async fn strict_transport(settings: AccessSettings) -> Option<String> {
+    let server = Server::start_under(settings, RateSettings::default()).await;
+    let marked = server
+        .request("GET", "/livez")
+        .header("x-forwarded-proto", "https");
+    let answer = server.send(marked).await;
+    let plain = server.get("/nothing").await;
+    let value = answer.header("strict-transport-security").map(str::to_owned);
+    assert!(plain.header("strict-transport-security").is_none() || value.is_some());
+    server.stop().await;
+    value
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_are_told_to_stay_with_https_where_it_is_there() {
+    // What must never change: no client on plain HTTP can make us promise HTTPS, and behind it we always do.
+    let a_year = Some("max-age=31536000; includeSubDomains".to_owned());
+    let plain = AccessSettings::default();
+    assert_eq!(strict_transport(plain.clone()).await, None);
+    let behind_proxy = AccessSettings {
+        trusted_proxies: vec![ProxyNetwork::try_from("127.0.0.0/8".to_owned()).unwrap()],
+        ..plain.clone()
+    };
+    assert_eq!(strict_transport(behind_proxy).await, a_year);
+    let by_setting = AccessSettings {
+        public_url: Some("https://experiments.example.com".to_owned()),
+        ..plain
+    };
+    assert_eq!(strict_transport(by_setting).await, a_year);
 }
 
 #[tokio::test(flavor = "multi_thread")]
