@@ -128,6 +128,29 @@ pub enum ObjectKind {
 }
 
 impl ObjectKind {
+    /// All of them.
+    pub const ALL: [Self; 19] = [
+        Self::Experiment,
+        Self::Metric,
+        Self::Flag,
+        Self::Segment,
+        Self::Layer,
+        Self::Holdout,
+        Self::Environment,
+        Self::Dimension,
+        Self::Project,
+        Self::Tag,
+        Self::RolloutSchedule,
+        Self::Settings,
+        Self::Guardrail,
+        Self::Rollback,
+        Self::WebhookEndpoint,
+        Self::Message,
+        Self::AuditRecord,
+        Self::Account,
+        Self::ApiKey,
+    ];
+
     /// The kind as on the wire.
     pub fn as_str(self) -> &'static str {
         match self {

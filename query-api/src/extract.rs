@@ -38,6 +38,11 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> ApiResult<T> {
         let detail = format!("the body is nested deeper than {JSON_DEPTH_MAX} levels");
         return Err(Problem::new(Code::InvalidJson, detail));
     }
+    // Serde takes the members of a struct also in their order, out of an array; we say that bodies are objects.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        let message = "an array where an object is expected";
+        return Err(Problem::new(Code::InvalidBody, format!("the body is {message}")).at("", message));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());
@@ -397,7 +402,7 @@ mod tests {
         let problem = parse_json::<Outer>(br#"{"variants": [{"weight": "1"}]}"#).unwrap_err();
         assert_eq!(problem.code(), Code::InvalidBody);
         assert_eq!(problem.body("1").errors[0].pointer, "/variants/0/weight");
-        for text in ["", "{", "{} {}", "nul", "[1e400]", "\u{feff}{}"] {
+        for text in ["", "{", "{} {}", "nul", "{\"a\": 1e400}", "\u{feff}{}"] {
             let problem = parse_json::<serde_json::Value>(text.as_bytes()).unwrap_err();
             assert_eq!(problem.code(), Code::InvalidJson, "{text:?}");
         }

@@ -40,7 +40,7 @@ pub struct RedeemRequest {
     #[schema(max_length = 128)]
     link: String,
     /// The name of the first administrator; passed over for links of accounts.
-    #[schema(value_type = Option<String>, max_length = 128)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = "^[A-Za-z0-9._@+-]+$")]
     name: Option<AccountName>,
     /// The password from now on: 12 to 128 characters.
     #[schema(min_length = 12, max_length = 128)]

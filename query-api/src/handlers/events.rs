@@ -97,7 +97,7 @@ impl From<CollectError> for Problem {
 #[utoipa::path(post, path = "/api/v1/events", tag = "events", operation_id = "send_events",
     request_body(content(
         (String = "application/x-ndjson", example = "{\"event_id\":\"1\",\"type\":\"exposure\",\"ts\":\"2026-01-31T12:00:00Z\",\"user_id\":\"u1\",\"experiment\":\"checkout\",\"variant\":\"one-page\"}\n{\"event_id\":\"2\",\"type\":\"track\",\"ts\":\"2026-01-31T12:01:00Z\",\"user_id\":\"u1\",\"event\":\"purchase\",\"value\":19.9}\n"),
-        (Vec<EventDocument> = "application/json"),
+        (EventBatch = "application/json"),
     )),
     responses((status = 202, body = EventsReport, description = "On disk.")))]
 pub async fn collect(
@@ -124,6 +124,11 @@ fn text<'h>(headers: &'h HeaderMap, name: &HeaderName) -> ApiResult<Option<&'h s
         )
     })
 }
+
+/// Events, for the documentation.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventBatch, min_items = 1)]
+pub struct EventBatch(Vec<EventDocument>);
 
 /// An event.
 #[derive(Debug, Serialize, ToSchema)]

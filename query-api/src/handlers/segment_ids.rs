@@ -23,6 +23,11 @@ use crate::state::ApiState;
 /// The most bytes of one line: an id in JSON with every character escaped.
 const LINE_MAX_BYTES: usize = 4_096;
 
+/// Ids, one on each line, for the documentation.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(value_type = String, pattern = "^([^\\x00-\\x1f\\x7f-\\x9f]|\\r?\\n)*$")]
+pub struct IdLines(String);
+
 /// How long a list is.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct IdList {
@@ -82,7 +87,7 @@ pub async fn get(
 ///
 /// One id per line as `text/plain`, or one JSON string or object with `user_id` per line as `application/x-ndjson`.
 #[utoipa::path(put, path = "/api/v1/segments/{key}/ids", tag = "segments", operation_id = "replace_segment_ids",
-    request_body(content = String, content_type = "text/plain", example = "u1\nu2\n"),
+    request_body(content = IdLines, content_type = "text/plain", example = "u1\nu2\n"),
     responses((status = 200, body = IdList, description = "The list since.")))]
 pub async fn replace(
     State(state): State<Arc<ApiState>>,
@@ -95,7 +100,7 @@ pub async fn replace(
 
 /// Add ids to the list of a segment
 #[utoipa::path(post, path = "/api/v1/segments/{key}/ids", tag = "segments", operation_id = "add_segment_ids",
-    request_body(content = String, content_type = "text/plain", example = "u1\nu2\n"),
+    request_body(content = IdLines, content_type = "text/plain", example = "u1\nu2\n"),
     responses((status = 200, body = IdList, description = "The list since.")))]
 pub async fn add(
     State(state): State<Arc<ApiState>>,
@@ -108,7 +113,7 @@ pub async fn add(
 
 /// Take ids out of the list of a segment
 #[utoipa::path(post, path = "/api/v1/segments/{key}/ids/remove", tag = "segments", operation_id = "remove_segment_ids",
-    request_body(content = String, content_type = "text/plain", example = "u1\nu2\n"),
+    request_body(content = IdLines, content_type = "text/plain", example = "u1\nu2\n"),
     responses((status = 200, body = IdList, description = "The list since.")))]
 pub async fn remove(
     State(state): State<Arc<ApiState>>,

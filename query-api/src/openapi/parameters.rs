@@ -2,6 +2,7 @@
 //! exactly what is taken, and its example is the one that the examples of bodies create.
 
 use axum::http::Method;
+use control::ObjectKind;
 use serde_json::{Map, Value, json};
 
 use super::{is_document, leaves_a_record};
@@ -29,7 +30,7 @@ pub fn common(route: &RouteFacts) -> Vec<Value> {
             true => "The ETag that was read: the version that is changed.",
             false => "The ETag that was read, when nothing else may have changed meanwhile.",
         };
-        let schema = json!({"type": "string", "minLength": 4, "pattern": ETAG_PATTERN});
+        let schema = json!({"type": "string", "format": "etag", "pattern": ETAG_PATTERN});
         let mut parameter = header("If-Match", what, &schema, "\"v1\"");
         parameter["required"] = json!(is_versioned);
         parameters.push(parameter);
@@ -79,6 +80,10 @@ pub fn complete(paths: &mut Map<String, Value>, schemas: &Map<String, Value>) {
                         }
                     }
                     (Some("query"), Some("context")) => say_json(parameter),
+                    (Some("query"), Some("kind")) if path == "/api/v1/audit-logs" => {
+                        parameter["schema"]["enum"] =
+                            ObjectKind::ALL.map(ObjectKind::as_str).as_slice().into();
+                    }
                     _ => {}
                 }
             }

@@ -30,10 +30,10 @@ pub struct ExperimentDocument {
     /// Who answers for it.
     pub owner: Option<String>,
     /// What it belongs to.
-    pub project: Option<String>,
+    pub project: Option<Key>,
     /// What it is marked with.
     #[schema(required = false)]
-    pub tags: Vec<String>,
+    pub tags: Vec<Key>,
     /// The environments that it is meant for; all when empty.
     #[schema(required = false)]
     pub environments: Vec<String>,
@@ -85,7 +85,7 @@ pub struct ExperimentDocument {
     pub bandit: Option<Bandit>,
     /// The weights that a bandit has set.
     #[schema(read_only)]
-    pub live_weights: Option<BTreeMap<String, f64>>,
+    pub live_weights: Option<BTreeMap<Key, f64>>,
     /// When it starts and ends by itself; set at `/api/v1/experiments/{key}/schedule`.
     #[schema(read_only, required = false)]
     pub schedule: Schedule,
@@ -195,13 +195,23 @@ pub enum MetricRole {
 #[schema(as = AnalysisSettings)]
 pub struct Analysis {
     /// How the decision is to be made: `sequential`, `fixed_horizon`, `group_sequential` or `bayesian`.
-    #[schema(required = false, default = "sequential", example = "sequential")]
+    #[schema(
+        required = false,
+        default = "sequential",
+        pattern = "^(sequential|fixed_horizon|group_sequential|bayesian)$",
+        example = "sequential"
+    )]
     pub method: String,
     /// The error rate over all comparisons; between 0 and 1.
     #[schema(required = false, default = 0.05)]
     pub alpha: f64,
     /// How it is held over comparisons: `none`, `holm` or `benjamini_hochberg`.
-    #[schema(required = false, default = "holm", example = "holm")]
+    #[schema(
+        required = false,
+        default = "holm",
+        pattern = "^(none|holm|benjamini_hochberg)$",
+        example = "holm"
+    )]
     pub correction: String,
     /// How many users the experiment is planned for, over all variants.
     #[schema(minimum = 1)]

@@ -27,10 +27,10 @@ pub struct FlagDocument {
     /// Who answers for it.
     pub owner: Option<String>,
     /// What it belongs to.
-    pub project: Option<String>,
+    pub project: Option<Key>,
     /// What it is marked with.
     #[schema(required = false)]
-    pub tags: Vec<String>,
+    pub tags: Vec<Key>,
     /// The type of all variations.
     #[serde(rename = "type")]
     pub value_type: ValueType,
@@ -53,6 +53,7 @@ pub struct FlagDocument {
     #[schema(
         required = false,
         default = "murmur3_x86_32_100k",
+        pattern = "^murmur3_x86_32_100k$",
         example = "murmur3_x86_32_100k"
     )]
     pub algorithm: String,
@@ -74,9 +75,9 @@ pub struct FlagDocument {
     /// Whether its splits are measured: exposures carry the flag's key and the variation's.
     #[schema(required = false, default = false)]
     pub measured: bool,
-    /// What environments have instead: `enabled`, `off_variation`, `overrides`, `rules`, `default`.
-    #[schema(required = false, value_type = BTreeMap<String, Object>)]
-    pub environments: BTreeMap<String, Value>,
+    /// What environments have instead.
+    #[schema(required = false)]
+    pub environments: BTreeMap<Key, FlagEnvironment>,
     /// What the platform adds.
     #[serde(flatten)]
     pub stored: Stored,
@@ -94,6 +95,21 @@ pub enum ValueType {
     Number,
     /// Any JSON value.
     Json,
+}
+
+/// What an environment has instead of the flag's own; what is absent is the flag's.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FlagEnvironment {
+    /// Instead of `enabled`.
+    pub enabled: Option<bool>,
+    /// Instead of `off_variation`.
+    pub off_variation: Option<Key>,
+    /// Instead of `overrides`.
+    pub overrides: Option<BTreeMap<Key, Key>>,
+    /// Instead of `rules`.
+    pub rules: Option<Vec<Rule>>,
+    /// Instead of `default`.
+    pub default: Option<Serve>,
 }
 
 /// One value that a flag can take.

@@ -344,13 +344,13 @@ async fn a_key_that_cannot_be_is_not_made() {
     for wrong in [
         json!({"name": "x", "kind": "client", "scopes": ["admin"]}),
         json!({"name": "", "kind": "client"}),
+        json!({"name": "x", "kind": "client", "environment": "Prod_1"}),
     ] {
         let refused = with_key(&server, ("POST", "/api/v1/api-keys"), admin, Some(&wrong)).await;
         problem(&refused, 422, "invalid_definition");
     }
     for wrong in [
         json!({"name": "x", "kind": "client", "scopes": ["fly"]}),
-        json!({"name": "x", "kind": "client", "environment": "Prod_1"}),
         json!({"name": "x", "kind": "client", "created_by": "person:eve"}),
     ] {
         let refused = with_key(&server, ("POST", "/api/v1/api-keys"), admin, Some(&wrong)).await;

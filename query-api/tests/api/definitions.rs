@@ -87,8 +87,8 @@ async fn change_it(server: &Server, path: &str, read: Value) {
     );
     problem(
         &server.patch(path, third, &json!({"key": "other"})).await,
-        400,
-        "invalid_body",
+        422,
+        "invalid_definition",
     );
 }
 

@@ -93,8 +93,6 @@ async fn no_request_gets_an_answer_that_the_document_does_not_announce() {
             &url,
             "--header",
             &authorization,
-            "--checks",
-            "all",
             "--seed",
             SEED,
             "--max-examples",
