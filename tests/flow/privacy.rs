@@ -90,24 +90,7 @@ fn a_forgotten_user_was_never_there() -> Result<()> {
         export(&user, &data)?.is_empty(),
         "something is still held of {user}"
     );
-    // A file is named by its epoch: those that held the user must be gone, not only left out of the tables.
-    let of_user = |file: &&PathBuf| {
-        let name = file
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        epochs
-            .iter()
-            .any(|epoch| name.starts_with(&format!("{epoch:012}-")))
-            && file.starts_with(data.join("lake/events"))
-    };
-    ensure!(
-        before.iter().filter(of_user).count() == epochs.len(),
-        "files are not named by their epochs"
-    );
-    let kept = files(&data)?.intersection(&before).filter(of_user).count();
-    ensure!(kept == 0, "{kept} files that held the user are still there");
+    ensure_gone(&data, &before, &epochs)?;
     for snapshot in std::fs::read_dir(&snapshots)? {
         let bytes = std::fs::read(snapshot?.path())?;
         let found = bytes.windows(user.len()).any(|window| window == user.as_bytes());
@@ -129,6 +112,26 @@ fn a_forgotten_user_was_never_there() -> Result<()> {
     succeed(&mut forget(&["--again"], &backup))?;
     Tables::of(&backup)?.ensure_equal(&without)?;
     verified(&backup)?;
+    Ok(())
+}
+
+/// Fails unless the event files of these epochs are gone: what held the user is not only left out of the tables.
+fn ensure_gone(data: &Path, before: &BTreeSet<PathBuf>, epochs: &BTreeSet<u64>) -> Result<()> {
+    // A file is named by its epoch.
+    let events = data.join("lake/events");
+    let of_user = |file: &&PathBuf| {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        file.starts_with(&events)
+            && epochs
+                .iter()
+                .any(|epoch| name.starts_with(&format!("{epoch:012}-")))
+    };
+    ensure!(
+        before.iter().filter(of_user).count() == epochs.len(),
+        "files are not named by their epochs"
+    );
+    let kept = files(data)?.intersection(before).filter(of_user).count();
+    ensure!(kept == 0, "{kept} files that held the user are still there");
     Ok(())
 }
 
