@@ -11,6 +11,7 @@ mod forget;
 mod generate;
 mod import;
 mod keys;
+mod migrate;
 mod platform;
 mod power;
 mod replay;
@@ -58,6 +59,7 @@ enum Command {
     ExportUser(export_user::ExportUser),
     Export(export::Export),
     Import(import::Import),
+    Migrate(migrate::Migrate),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Audit(audit::Audit),
@@ -93,6 +95,7 @@ impl Program {
             Command::ExportUser(command) => command.run().await,
             Command::Export(command) => command.run().await,
             Command::Import(command) => command.run().await,
+            Command::Migrate(command) => command.run().await,
             Command::Backup(command) => command.run().await,
             Command::Restore(command) => command.run(),
             Command::Audit(command) => command.run().await,

@@ -7,6 +7,7 @@
 
 mod clock;
 mod commands;
+mod erasures;
 mod output;
 mod settings;
 mod store;

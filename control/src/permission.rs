@@ -207,6 +207,10 @@ pub const TABLE: &[Permission] = &[
     row("users:write",     [NO,  NO,  NO,  ALL], &[Scope::Admin]),
     row("keys:read",       [NO,  ALL, ALL, ALL], &[Scope::Admin]),
     row("keys:write",      [NO,  NO,  NO,  ALL], &[Scope::Admin]),
+    // What single users did is for administrators; that it is held no more, without a name, for everybody who reads.
+    row("user-data:read",  [NO,  ALL, ALL, ALL], &[Scope::Admin]),
+    row("user-data:export", [NO, NO,  NO,  ALL], &[Scope::Admin]),
+    row("user-data:erase", [NO,  NO,  NO,  ALL], &[Scope::Admin]),
 ];
 
 /// The row of a permission.

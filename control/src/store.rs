@@ -15,6 +15,7 @@ mod database;
 mod definitions;
 mod dialect;
 mod discovery;
+mod erasures;
 mod experiments;
 mod guardrails;
 mod keys;
@@ -125,11 +126,13 @@ pub enum ObjectKind {
     Account,
     /// An API key.
     ApiKey,
+    /// The erasure of a user.
+    Erasure,
 }
 
 impl ObjectKind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Experiment,
         Self::Metric,
         Self::Flag,
@@ -149,6 +152,7 @@ impl ObjectKind {
         Self::AuditRecord,
         Self::Account,
         Self::ApiKey,
+        Self::Erasure,
     ];
 
     /// The kind as on the wire.
@@ -173,6 +177,7 @@ impl ObjectKind {
             Self::AuditRecord => "audit_record",
             Self::Account => "account",
             Self::ApiKey => "api_key",
+            Self::Erasure => "erasure",
         }
     }
 }

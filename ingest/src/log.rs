@@ -305,6 +305,11 @@ impl EmbeddedLog {
         self.inner.shared.held_bytes()
     }
 
+    /// The offset before which everything is committed.
+    pub fn released_offset(&self) -> u64 {
+        self.inner.shared.released.load(Ordering::Acquire)
+    }
+
     /// Whether the log takes appends; it does not after a failed write.
     pub fn is_writable(&self) -> bool {
         !self.inner.shared.stopped.load(Ordering::Acquire)

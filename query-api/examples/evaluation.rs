@@ -62,6 +62,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         collector: Collector::new(log, CollectorSettings::default()),
         ruleset: Arc::new(RulesetHandle::new(ruleset()?)),
         exposures: ExposureLog::default(),
+        user_data: Arc::new(|_| tokio::sync::mpsc::channel(1).1),
         results: Arc::new(WatchedResults(view)),
         clock,
         health: Arc::new(Vec::new),

@@ -26,5 +26,6 @@ pub mod segment_ids;
 pub mod sharing;
 pub mod statistics;
 pub mod stream;
+pub mod user_data;
 pub mod users;
 pub mod webhooks;

@@ -30,6 +30,7 @@ pub mod routes;
 pub mod ruleset;
 pub mod server;
 pub mod state;
+pub mod user_data;
 pub mod wire;
 
 pub use exposures::ExposureLog;

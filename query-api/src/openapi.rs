@@ -86,6 +86,7 @@ fn tags() -> Value {
         {"name": "safety", "description": "Guardrails and rollbacks."},
         {"name": "webhooks", "description": "Who is told."},
         {"name": "access", "description": "Who comes in, and who may change what."},
+        {"name": "user data", "description": "What is held of single users: export and erasure."},
         {"name": "audit", "description": "Who changed what, when and why."},
         {"name": "stream", "description": "Changes as they happen."},
         {"name": "operation", "description": "Health, metrics, documentation."},
@@ -164,7 +165,7 @@ fn is_document(route: &RouteFacts) -> bool {
 /// Whether the route writes to the store, with an audit record.
 fn leaves_a_record(route: &RouteFacts) -> bool {
     let writes = !route.method.is_safe() && route.problems.contains(&Code::Unavailable);
-    let reads = [":evaluate", ":read"]
+    let reads = [":evaluate", ":read", ":export"]
         .iter()
         .any(|end| route.permission.ends_with(end));
     let opens = route.permission == "session:open";

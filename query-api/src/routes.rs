@@ -22,7 +22,7 @@ use crate::handlers::documents::{
 use crate::handlers::{
     assign, audit, auth, docs, evaluate, evaluate_many, events, experiments, explain, flags, guardrails,
     health, keys, life_cycle, metrics, ofrep, results, rollouts, ruleset, safety, segment_ids, sharing,
-    statistics, stream, users, webhooks,
+    statistics, stream, user_data, users, webhooks,
 };
 use crate::limits::{
     CREDENTIALS_BODY_MAX_BYTES, EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES,
@@ -250,6 +250,10 @@ fn access_rows() -> Vec<Route> {
         delete("/api/v1/api-keys/{key}", "keys:write", routes!(keys::revoke)).stored(),
         post("/api/v1/api-keys/{key}/rotate", "keys:write", routes!(keys::rotate), MANAGEMENT_BODY_MAX_BYTES)
             .stored().may(&[Code::InvalidDefinition]),
+
+        post("/api/v1/user-data/export", "user-data:export", routes!(user_data::export), MANAGEMENT_BODY_MAX_BYTES),
+        post("/api/v1/user-data/erasures", "user-data:erase", routes!(user_data::erase), MANAGEMENT_BODY_MAX_BYTES).stored(),
+        get("/api/v1/user-data/erasures/{key}", "user-data:read", routes!(user_data::erasure)).stored(),
 
         get("/api/v1/experiments/{key}/sharing", "experiments:read", routes!(sharing::experiment)).stored(),
         put("/api/v1/experiments/{key}/sharing", "experiments:share", routes!(sharing::share_experiment)).stored(),

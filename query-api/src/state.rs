@@ -13,6 +13,7 @@ use crate::exposures::ExposureLog;
 use crate::rates::Rates;
 use crate::results::ResultsSource;
 use crate::ruleset::RulesetHandle;
+use crate::user_data::UserData;
 
 /// Gives the health of the parts that this crate does not see, at once and without waiting for any of them.
 pub type HealthSource = Arc<dyn Fn() -> Vec<HealthCheck> + Send + Sync>;
@@ -31,6 +32,8 @@ pub struct ApiState {
     pub ruleset: Arc<RulesetHandle>,
     /// The exposures that the server logs for its callers.
     pub exposures: ExposureLog,
+    /// What the tables hold of single users.
+    pub user_data: Arc<dyn UserData>,
     /// What results are read from.
     pub results: Arc<dyn ResultsSource>,
     /// The clock.

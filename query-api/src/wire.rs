@@ -339,6 +339,7 @@ mod catalog;
 mod experiment;
 mod flag;
 mod rollout;
+mod user_data;
 
 pub use catalog::{
     DimensionDocument, EnvironmentDocument, HoldoutDocument, LayerDocument, ProjectDocument, SegmentDocument,
@@ -347,6 +348,7 @@ pub use catalog::{
 pub use experiment::{ExperimentDocument, ExperimentStatus, Phase, PhaseList, Schedule, StartChecks};
 pub use flag::FlagDocument;
 pub use rollout::RolloutScheduleDocument;
+pub use user_data::{ErasureDocument, UserDataLine};
 
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ mod dead_letters;
 mod disk;
 mod kept_ruleset;
 mod kinesis;
+mod operation;
 mod peers;
 mod power;
 mod privacy;

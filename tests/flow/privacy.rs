@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use domain::Timestamp;
+use fixtures::GenerateSettings;
 use serde_json::Value;
 
+use crate::server::{Server, post};
 use crate::support::{
-    Tables, fail, faulty_traffic, program, replay, rows, succeed, succeed_json, text, verified, write_lines,
-    write_traffic,
+    Tables, fail, faulty_traffic, program, replay, rows, settle, succeed, succeed_json, text, verified,
+    write_lines, write_traffic,
 };
 
 fn export(user: &str, data: &Path) -> Result<Vec<Value>> {
@@ -113,6 +117,87 @@ fn a_forgotten_user_was_never_there() -> Result<()> {
     Tables::of(&backup)?.ensure_equal(&without)?;
     verified(&backup)?;
     Ok(())
+}
+
+/// How long a server may take to erase a user from little.
+const ERASURE_TIMEOUT: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_server_erases_a_user_and_goes_on_with_the_others() -> Result<()> {
+    // What must never change: nothing of the others is lost or counted twice, what came before and after alike.
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let data = path("data");
+    let start = Timestamp(jiff::Timestamp::now().as_microsecond()).plus_micros(-3_600 * 1_000_000);
+    let settings = GenerateSettings {
+        span_seconds: 3_600,
+        start,
+        malformed_share: 0.0,
+        ..faulty_traffic(6_000, 77)
+    };
+    let (lines, _) = write_traffic(settings, &path("events.ndjson"))?;
+    let first: Value = serde_json::from_slice(&lines[0])?;
+    let user = text(&first, "user_id")?.to_owned();
+    let others: Vec<Vec<u8>> = lines.iter().filter(|line| !names(line, &user)).cloned().collect();
+    let (before, after) = lines.split_at(lines.len() / 2);
+    let after: Vec<Vec<u8>> = after.iter().filter(|line| !names(line, &user)).cloned().collect();
+
+    let server = Server::start(&data, &[])?;
+    let client = reqwest::Client::new();
+    let send = async |path: &str, media: &str, body: Vec<u8>| {
+        let answer = post(&client, &server.url(path), Some(media), body).await?;
+        ensure!(answer.status < 300, "{path}: {} {}", answer.status, answer.body);
+        Ok(answer.body)
+    };
+    send("/api/v1/events", "application/x-ndjson", before.join(&b'\n')).await?;
+    let who = serde_json::json!({"user_id": user}).to_string().into_bytes();
+    let asked = send("/api/v1/user-data/erasures", "application/json", who.clone()).await?;
+    // Others go on meanwhile.
+    for batch in after.chunks(200) {
+        send("/api/v1/events", "application/x-ndjson", batch.join(&b'\n')).await?;
+    }
+    let place = server.url(&format!(
+        "/api/v1/user-data/erasures/{}",
+        text(&asked, "receipt")?
+    ));
+    let deadline = Instant::now() + ERASURE_TIMEOUT;
+    let done = loop {
+        let found: Value = serde_json::from_str(&client.get(&place).send().await?.text().await?)?;
+        if found["done_at"].is_string() {
+            break found;
+        }
+        ensure!(Instant::now() < deadline, "not erased yet: {}", server.said());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    ensure!(done["erased"]["events"].as_u64() >= Some(1), "{done}");
+    let exported = client
+        .post(server.url("/api/v1/user-data/export"))
+        .header("content-type", "application/json")
+        .body(who)
+        .send()
+        .await?;
+    ensure!(
+        exported.status() == 200 && exported.text().await?.is_empty(),
+        "something is still held of {user}"
+    );
+    server.stop()?;
+    // What the server did not commit before it was stopped is committed by the next one.
+    let mut server = Server::start(&data, &[])?;
+    let distinct: BTreeSet<_> = others.iter().filter_map(|line| event_id(line)).collect();
+    server.wait_for_events(&data, distinct.len())?;
+    server.stop()?;
+    settle(&data)?;
+    verified(&data)?;
+    ensure!(export(&user, &data)?.is_empty(), "the log brought {user} back");
+
+    write_lines(&others, &path("others.ndjson"))?;
+    succeed(&mut replay(&[&path("others.ndjson")], &path("without")))?;
+    Tables::of(&data)?.ensure_equal(&Tables::of(&path("without"))?)
+}
+
+fn event_id(line: &[u8]) -> Option<String> {
+    let event: Value = serde_json::from_slice(line).ok()?;
+    event["event_id"].as_str().map(str::to_owned)
 }
 
 /// Fails unless the event files of these epochs are gone: what held the user is not only left out of the tables.

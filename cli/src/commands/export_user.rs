@@ -24,10 +24,15 @@ impl ExportUser {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let lake = super::open_lake(&self.data).await?;
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        let each = |table: pipeline::schema::Table, row: &str| {
-            writeln!(out, r#"{{"table":"{}","row":{row}}}"#, table.name())
-        };
-        let rows = pipeline::store::person::for_each_row_of(&lake, &self.user, each).await?;
+        let mut pieces = pipeline::store::person::rows_of(&lake, &self.user).await?;
+        let mut rows = 0_u64;
+        while let Some((table, lines)) = pieces.next().await? {
+            for row in lines.lines() {
+                writeln!(out, r#"{{"table":"{}","row":{row}}}"#, table.name())
+                    .context("cannot write to standard output")?;
+                rows += 1;
+            }
+        }
         out.flush().context("cannot write to standard output")?;
         if rows == 0 {
             crate::output::complain("nothing is held of this user");

@@ -28,7 +28,7 @@ use self::observer::{Observer, Parts};
 use self::supervisor::Supervisor;
 use crate::clock::{self, Now};
 use crate::settings::PlatformSettings;
-use crate::store;
+use crate::{erasures, store};
 
 /// Rollbacks that a slow listener may lag behind.
 const ROLLBACK_QUEUE: usize = 64;
@@ -56,6 +56,7 @@ pub struct Platform {
     /// The clock.
     pub now: Now,
     log: EmbeddedLog,
+    root: Root,
     rollbacks: broadcast::Sender<Arc<RollbackRecord>>,
     stop: CancellationToken,
     http: JoinHandle<std::io::Result<()>>,
@@ -132,6 +133,7 @@ impl Platform {
             views: view,
             now,
             log: log.clone(),
+            root: root.clone(),
             rollbacks,
             http: tokio::spawn(async { Ok(()) }),
             engine: Ended::new(),
@@ -284,6 +286,10 @@ impl Platform {
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
             exposures: ExposureLog::default(),
+            user_data: {
+                let root = self.root.clone();
+                Arc::new(move |user| erasures::export(root.clone(), user))
+            },
             results: Arc::new(WatchedResults(self.views.clone())),
             clock: self.clock(),
             health,

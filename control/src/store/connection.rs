@@ -12,6 +12,7 @@ use url::Url;
 use super::address::StoreAddress;
 use super::database::Readers;
 use super::dialect::{Dialect, newest_schema};
+use super::{Store, failed};
 use crate::error::ControlError;
 
 /// How long a caller waits for a free connection before it is told that the store is not available.
@@ -97,6 +98,20 @@ async fn migrate(address: &StoreAddress) -> Result<(), ControlError> {
         other => other.map_err(unusable(address))?,
     }
     connection.close().await.map_err(unusable(address))
+}
+
+impl Store {
+    /// The version of the schema that the store has.
+    ///
+    /// # Errors
+    /// [`ControlError::Database`].
+    pub async fn schema_version(&self) -> Result<i64, ControlError> {
+        let row = sqlx::query("SELECT coalesce(max(version), 0) FROM _sqlx_migrations")
+            .fetch_one(self.readers())
+            .await
+            .map_err(failed("read the version of the schema"))?;
+        row.try_get(0).map_err(failed("read the version of the schema"))
+    }
 }
 
 async fn schema_of(connection: &mut AnyConnection) -> Result<i64, sqlx::Error> {

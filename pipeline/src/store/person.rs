@@ -4,7 +4,8 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
-use datafusion::prelude::{col, lit};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::prelude::{SessionContext, col, lit};
 use futures::StreamExt;
 
 use super::letters::with_readable_payload;
@@ -13,39 +14,73 @@ use crate::erase::user_ids;
 use crate::lake::Lake;
 use crate::schema::Table;
 
-/// Calls `each` with the table and the row, as a JSON object, of everything that names a user. Rows are never all in memory.
+/// The tables that name users.
+const TABLES: [Table; 3] = [Table::Events, Table::FirstExposures, Table::DeadLetters];
+
+/// The rows that name a user, table by table, as they are read: they are never all in memory.
+pub struct RowsOf {
+    context: SessionContext,
+    user: String,
+    tables: std::array::IntoIter<Table, 3>,
+    reading: Option<(Table, SendableRecordBatchStream)>,
+}
+
+impl std::fmt::Debug for RowsOf {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RowsOf").finish_non_exhaustive()
+    }
+}
+
+/// Everything in the tables that names a user.
 ///
 /// # Errors
-/// When a table cannot be read, or `each` fails.
-pub async fn for_each_row_of(
-    lake: &Lake,
-    user: &str,
-    mut each: impl FnMut(Table, &str) -> std::io::Result<()>,
-) -> Result<u64, PipelineError> {
-    let context = super::session(lake).await?;
-    let mut rows = 0;
-    for table in [Table::Events, Table::FirstExposures, Table::DeadLetters] {
-        let columns_error = |source| PipelineError::Columns {
-            table: table.name(),
-            source,
-        };
-        let mut frame = context.table(table.name()).await?;
-        if table != Table::DeadLetters {
-            frame = frame.filter(col("user_id").eq(lit(user)))?;
-        }
-        let mut batches = frame.execute_stream().await?;
-        while let Some(batch) = batches.next().await {
-            let mut batch = batch?;
-            if table == Table::DeadLetters {
-                batch = letters_of(&batch, user).map_err(columns_error)?;
+/// When a table cannot be opened.
+pub async fn rows_of(lake: &Lake, user: &str) -> Result<RowsOf, PipelineError> {
+    Ok(RowsOf {
+        context: super::session(lake).await?,
+        user: user.to_owned(),
+        tables: TABLES.into_iter(),
+        reading: None,
+    })
+}
+
+impl RowsOf {
+    /// Some more rows of one table, each a JSON object on a line of its own; nothing after the last. A piece may be empty.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub async fn next(&mut self) -> Result<Option<(Table, String)>, PipelineError> {
+        loop {
+            if let Some((table, batches)) = &mut self.reading {
+                let table = *table;
+                if let Some(batch) = batches.next().await {
+                    let lines = lines_of(table, &batch?, &self.user);
+                    let columns_error = |source| PipelineError::Columns {
+                        table: table.name(),
+                        source,
+                    };
+                    return Ok(Some((table, lines.map_err(columns_error)?)));
+                }
+                self.reading = None;
             }
-            for line in json_lines(&batch).map_err(columns_error)?.lines() {
-                each(table, line).map_err(PipelineError::HandOn)?;
-                rows += 1;
+            let Some(table) = self.tables.next() else {
+                return Ok(None);
+            };
+            let mut frame = self.context.table(table.name()).await?;
+            if table != Table::DeadLetters {
+                frame = frame.filter(col("user_id").eq(lit(self.user.as_str())))?;
             }
+            self.reading = Some((table, frame.execute_stream().await?));
         }
     }
-    Ok(rows)
+}
+
+/// The rows of a batch that name a user, as JSON; only those of dead letters are not chosen yet.
+fn lines_of(table: Table, batch: &RecordBatch, user: &str) -> Result<String, ArrowError> {
+    match table {
+        Table::DeadLetters => json_lines(&letters_of(batch, user)?),
+        _ => json_lines(batch),
+    }
 }
 
 fn letters_of(batch: &RecordBatch, user: &str) -> Result<RecordBatch, ArrowError> {

@@ -26,3 +26,4 @@ mod serving;
 mod staleness;
 mod stream;
 mod support;
+mod user_data;

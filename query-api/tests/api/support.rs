@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use control::{Access, AccessSettings, Store, WebhookSettings};
 use domain::results::ExperimentSummary;
 use domain::rules::Ruleset;
-use domain::{Positions, Timestamp};
+use domain::{Positions, Timestamp, UnitId};
 use ingest::sources::log::LogSource;
 use ingest::{Collector, CollectorSettings, EmbeddedLog, LogSettings, Source, SourceEvent};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -14,10 +15,10 @@ use query_api::{
     ApiState, Counters, ExposureLog, HealthCheck, HealthStatus, HostPolicy, RateSettings, Rates, ResultsView,
     RulesetHandle, ServerLimits, WatchedResults,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -79,6 +80,14 @@ pub fn problem(answer: &Answer, status: u16, code: &str) {
     assert!(detail.ends_with(['.', '?', '!']) && detail.len() > 10, "{detail}");
     let id = answer.header("x-request-id").unwrap();
     assert_eq!(body["instance"], format!("urn:uuid:{id}"));
+}
+
+/// What is held of every user: one event.
+fn one_event_of(user: UnitId) -> mpsc::Receiver<std::io::Result<Bytes>> {
+    let (lines, given) = mpsc::channel(1);
+    let line = json!({"table": "events", "row": {"event_id": "1", "user_id": user}});
+    lines.try_send(Ok(format!("{line}\n").into())).unwrap();
+    given
 }
 
 fn clock() -> Arc<dyn control::Clock> {
@@ -200,6 +209,7 @@ impl Server {
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
             exposures: ExposureLog::default(),
+            user_data: Arc::new(one_event_of),
             results: Arc::new(WatchedResults(self.views.subscribe())),
             clock: clock(),
             health: Arc::new(move || health.lock().unwrap().clone()),

@@ -19,6 +19,8 @@ pub enum Doing {
     Restoring,
     /// Taking events.
     Running,
+    /// Erasing users.
+    Erasing,
     /// Waiting before it tries again, and why.
     Waiting(String),
 }
@@ -64,6 +66,11 @@ impl EngineHealth {
                 "engine",
                 HealthStatus::Degraded,
                 Some("it restores its state; results are those of the last commit"),
+            ),
+            Doing::Erasing => check(
+                "engine",
+                HealthStatus::Degraded,
+                Some("it erases users; results are those of the last commit"),
             ),
             // Events are still taken and kept; what is behind is what is seen of them.
             Doing::Waiting(why) => check(

@@ -3,10 +3,11 @@
 //! Opening restores exactly what was committed, so that opening again is always safe.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use control::Store;
+use control::{Actor, Change, Receipt, Store};
 use domain::metric::MeasurementPlan;
 use domain::{ExperimentKey, PartitionId, Position, Positions};
 use ingest::sources::log::{LOG_PARTITION, LogSource};
@@ -21,12 +22,15 @@ use tokio_util::sync::CancellationToken;
 use super::health::{Doing, EngineHealth};
 use super::observer::Observer;
 use crate::clock::{self, Now};
+use crate::erasures;
 use crate::settings::PlatformSettings;
 
 /// The wait after a first failure.
 const RETRY_WAIT_MIN: Duration = Duration::from_secs(1);
 /// The longest wait: a disk that was freed or a stream that is back is found within half a minute.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often the log is asked how far it is committed.
+const COMMITTED_POLL: Duration = Duration::from_millis(50);
 
 /// Everything that a pipeline is opened with.
 pub struct Supervisor {
@@ -96,10 +100,73 @@ impl Supervisor {
         let mut source = self.source();
         let run_stop = stop.child_token();
         let run = pipeline.run(source.as_mut(), run_stop.clone());
+        let erases = AtomicBool::new(false);
         tokio::select! {
-            outcome = run => outcome.map(drop).context("the pipeline cannot go on"),
-            () = self.stop_on_new_plan(changes, plan, &run_stop) => Ok(()),
+            outcome = run => outcome.map(drop).context("the pipeline cannot go on")?,
+            () = self.stop_on_new_plan(changes, plan, &run_stop) => {}
+            () = self.stop_to_erase(&run_stop, &erases) => {}
         }
+        if erases.load(Ordering::Acquire) && !stop.is_cancelled() {
+            self.health.set(Doing::Erasing);
+            Box::pin(self.erase()).await.context("cannot erase users")?;
+        }
+        Ok(())
+    }
+
+    /// Ends the run when a user is to be erased, as soon as all that came before is committed, because what waits in the log
+    /// would bring the user back; never answers.
+    async fn stop_to_erase(&self, run_stop: &CancellationToken, erases: &AtomicBool) {
+        let mut changes = self.store.subscribe();
+        loop {
+            match self.store.open_erasures().await {
+                Ok(open) if open.is_empty() => {
+                    if changes.changed().await.is_err() {
+                        break;
+                    }
+                }
+                Ok(_) => {
+                    self.commit_log().await;
+                    erases.store(true, Ordering::Release);
+                    run_stop.cancel();
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "whom to erase cannot be read and is read again");
+                    tokio::time::sleep(RETRY_WAIT_MAX).await;
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Waits until the log holds nothing on disk that came before now.
+    async fn commit_log(&self) {
+        if let Err(error) = self.log.start_segment().await {
+            tracing::warn!(%error, "the log cannot begin another segment; records of an erased user stay in it for now");
+        }
+        let end = self.log.durable_offset();
+        while self.log.released_offset() < end {
+            tokio::time::sleep(COMMITTED_POLL).await;
+        }
+    }
+
+    /// Erases everybody of whom it was asked.
+    async fn erase(&self) -> anyhow::Result<()> {
+        let open = self.store.open_erasures().await?;
+        let receipts: Vec<Receipt> = open.into_iter().map(|erasure| erasure.receipt).collect();
+        if receipts.is_empty() {
+            return Ok(());
+        }
+        erasures::keep_receipts(&erasures::receipts_file(&self.settings.data), &receipts)?;
+        let settings = Settings::replay(Arc::clone(&self.now), clock::run_id());
+        let erased = erasures::erase_users(self.root.clone(), settings, receipts.clone()).await?;
+        let change = Change::new(Actor::system("erasure"), (self.now)());
+        for receipt in &receipts {
+            let rows = erasures::rows(&erased);
+            self.store.finish_erasure(&receipt.receipt, rows, &change).await?;
+        }
+        tracing::info!(users = receipts.len(), rows = erased.events, "users were erased");
+        Ok(())
     }
 
     fn pipeline_settings(&self) -> Settings {

@@ -74,6 +74,8 @@ const TRACES: &[Trace] = &[
     ("person", "create", "api_key"),
     ("person", "rotate", "api_key"),
     ("person", "revoke", "api_key"),
+    ("person", "create", "erasure"),
+    ("person", "complete", "erasure"),
 ];
 
 /// A store that everything below writes to, one kind of write after the other.
@@ -324,6 +326,13 @@ impl Busy {
         let everybody = Ownership::default();
         let object = (ObjectKind::Flag, "checkout");
         self.store.share(object, &everybody, &by).await.unwrap();
+        let receipt = crate::Receipt::of("u1", by.at);
+        self.store.ask_for_erasure(receipt.clone(), &by).await.unwrap();
+        let rows = crate::ErasedRows::default();
+        self.store
+            .finish_erasure(&receipt.receipt, rows, &by)
+            .await
+            .unwrap();
     }
 
     async fn traces(&self) -> BTreeSet<(String, String, String)> {
