@@ -17,12 +17,12 @@ use utoipa_axum::routes;
 use crate::access::{self, RoutePermission};
 use crate::extract::BodyLimit;
 use crate::handlers::documents::{
-    dimensions, environments, holdouts, layers, projects, rollout_schedules, segments, tags,
+    dimensions, environments, flags, holdouts, layers, metrics, projects, rollout_schedules, segments, tags,
 };
 use crate::handlers::{
-    assign, audit, auth, docs, evaluate, evaluate_many, events, experiments, explain, flags, guardrails,
-    health, keys, life_cycle, metrics, ofrep, results, rollouts, ruleset, safety, segment_ids, sharing,
-    statistics, stream, user_data, users, webhooks,
+    assign, audit, auth, docs, evaluate, evaluate_many, events, experiments, explain, guardrails, health,
+    keys, life_cycle, ofrep, results, rollouts, ruleset, safety, segment_ids, sharing, statistics, stream,
+    user_data, users, webhooks,
 };
 use crate::limits::{
     CREDENTIALS_BODY_MAX_BYTES, EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES,
