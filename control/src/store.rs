@@ -30,6 +30,7 @@ mod rollout_schedules;
 mod rules;
 mod safety_settings;
 mod segment_ids;
+mod sign_ons;
 mod summaries;
 mod timers;
 mod webhooks;
@@ -128,6 +129,8 @@ pub enum ObjectKind {
     ApiKey,
     /// The erasure of a user.
     Erasure,
+    /// A session, by whoever asked for it.
+    Session,
 }
 
 impl ObjectKind {
@@ -178,6 +181,7 @@ impl ObjectKind {
             Self::Account => "account",
             Self::ApiKey => "api_key",
             Self::Erasure => "erasure",
+            Self::Session => "session",
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::handlers::documents::{
 use crate::handlers::{
     assign, audit, auth, docs, evaluate, evaluate_many, events, experiments, explain, flags, guardrails,
     health, keys, life_cycle, metrics, ofrep, results, rollouts, ruleset, safety, segment_ids, sharing,
-    statistics, stream, user_data, users, webhooks,
+    sign_on, statistics, stream, user_data, users, webhooks,
 };
 use crate::limits::{
     CREDENTIALS_BODY_MAX_BYTES, EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES,
@@ -233,6 +233,10 @@ fn access_rows() -> Vec<Route> {
             .stored().may(&[Code::WrongCredentials]),
         post("/api/v1/auth/redeem", "session:open", routes!(auth::redeem), CREDENTIALS_BODY_MAX_BYTES)
             .stored().may(&[Code::InvalidLink]),
+        get("/api/v1/auth/oidc/login", "session:open", routes!(sign_on::begin))
+            .stored().may(&[Code::NotFound, Code::InvalidQuery]),
+        get("/api/v1/auth/oidc/callback", "session:open", routes!(sign_on::finish))
+            .stored().may(&[Code::NotFound, Code::InvalidQuery, Code::LoginRefused]),
         post("/api/v1/auth/logout", "session:open", routes!(auth::logout), 0).stored(),
         get("/api/v1/auth/session", "session:own", routes!(auth::session)),
 

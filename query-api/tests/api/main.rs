@@ -23,6 +23,7 @@ mod schemathesis;
 mod secrets;
 mod server;
 mod serving;
+mod sign_on;
 mod staleness;
 mod stream;
 mod support;
