@@ -135,7 +135,7 @@ pub enum ObjectKind {
 
 impl ObjectKind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Experiment,
         Self::Metric,
         Self::Flag,
@@ -156,6 +156,7 @@ impl ObjectKind {
         Self::Account,
         Self::ApiKey,
         Self::Erasure,
+        Self::Session,
     ];
 
     /// The kind as on the wire.
