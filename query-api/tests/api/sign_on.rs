@@ -2,7 +2,6 @@
 //!
 //! `tests/emulators/setup.sh` installs the provider. Where it has not run, a test says so and ends without having tested.
 
-use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use control::access::{AccessMode, AccessSettings, ClientSecret, OidcSettings, SignOnSettings};
@@ -12,14 +11,8 @@ use query_api::RateSettings;
 use reqwest::Url;
 use serde_json::{Value, json};
 
+use crate::browser::{BEGIN, Browser, CALLBACK, PUBLIC_URL, changed, cookie_line, parameter};
 use crate::support::{Answer, NOW, Server, problem};
-
-/// The address under which browsers know the server: only they ever use it.
-const PUBLIC_URL: &str = "https://experiments.example.com";
-const BEGIN: &str = "/api/v1/auth/oidc/login";
-const CALLBACK: &str = "/api/v1/auth/oidc/callback";
-/// The most steps that the provider takes between a login's begin and its end.
-const STEPS_MAX: usize = 6;
 
 /// One provider for all tests: their browsers know nothing of each other.
 fn provider() -> Option<&'static OidcProvider> {
@@ -70,121 +63,6 @@ fn rates() -> RateSettings {
 async fn server(client_id: &str) -> Option<Server> {
     let settings = settings(provider()?.issuer(), client_id);
     Some(Server::start_under(settings, rates()).await)
-}
-
-/// A browser: it keeps the cookies of both sides apart and goes where it is sent, a step at a time.
-struct Browser<'s> {
-    server: &'s Server,
-    ours: BTreeMap<String, String>,
-    theirs: BTreeMap<String, String>,
-}
-
-impl<'s> Browser<'s> {
-    fn new(server: &'s Server) -> Self {
-        Self {
-            server,
-            ours: BTreeMap::new(),
-            theirs: BTreeMap::new(),
-        }
-    }
-
-    /// Asks our server for an address of it, whatever its host is called there.
-    async fn ask(&mut self, path: &str) -> Answer {
-        let request = self
-            .server
-            .request("GET", path)
-            .header("cookie", line(&self.ours));
-        let answer = self.server.send(request).await;
-        keep(&mut self.ours, answer.headers("set-cookie"));
-        answer
-    }
-
-    /// Begins a login, and gives where our server sends it.
-    async fn begin(&mut self) -> Url {
-        let begun = self.ask(&format!("{BEGIN}?return_to=/docs")).await;
-        assert_eq!(begun.status, 303, "{}", begun.text);
-        Url::parse(begun.header("location").unwrap()).unwrap()
-    }
-
-    /// Logs in at the provider under a name with groups, and gives where the provider sends the browser back to.
-    async fn visit(&mut self, mut url: Url, who: &str) -> Url {
-        url.query_pairs_mut().append_pair("login_hint", who);
-        let client = reqwest::Client::builder().no_proxy();
-        let client = client
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        for _ in 0..STEPS_MAX {
-            let request = client.get(url.clone()).header("cookie", line(&self.theirs));
-            let answer = request.send().await.unwrap();
-            let cookies = answer.headers().get_all("set-cookie").iter();
-            keep(&mut self.theirs, cookies.map(|value| value.to_str().unwrap()));
-            let Some(place) = answer.headers().get("location") else {
-                panic!("{url}: {}: {}", answer.status(), answer.text().await.unwrap());
-            };
-            url = url.join(place.to_str().unwrap()).unwrap();
-            if url.as_str().starts_with(PUBLIC_URL) {
-                return url;
-            }
-        }
-        panic!("the provider sends the browser on and on, now to {url}");
-    }
-
-    /// Comes back from the provider.
-    async fn come_back(&mut self, url: &Url) -> Answer {
-        self.ask(&format!("{}?{}", url.path(), url.query().unwrap_or("")))
-            .await
-    }
-
-    /// A whole login.
-    async fn log_in(&mut self, who: &str) -> Answer {
-        let url = self.begin().await;
-        let back = self.visit(url, who).await;
-        self.come_back(&back).await
-    }
-
-    async fn session(&mut self) -> Answer {
-        self.ask("/api/v1/auth/session").await
-    }
-}
-
-fn line(cookies: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<_> = cookies
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    pairs.join("; ")
-}
-
-fn keep<'a>(cookies: &mut BTreeMap<String, String>, set: impl Iterator<Item = &'a str>) {
-    for cookie in set {
-        let (name, value) = cookie.split(';').next().unwrap().split_once('=').unwrap();
-        if value.is_empty() {
-            cookies.remove(name);
-        } else {
-            cookies.insert(name.to_owned(), value.to_owned());
-        }
-    }
-}
-
-/// An address with another value of a parameter, or without it.
-fn changed(url: &Url, name: &str, value: Option<&str>) -> Url {
-    let pairs: Vec<_> = url
-        .query_pairs()
-        .into_owned()
-        .filter(|(found, _)| found != name)
-        .collect();
-    let mut url = url.clone();
-    url.query_pairs_mut().clear().extend_pairs(pairs);
-    if let Some(value) = value {
-        url.query_pairs_mut().append_pair(name, value);
-    }
-    url
-}
-
-fn parameter(url: &Url, name: &str) -> Option<String> {
-    let mut pairs = url.query_pairs();
-    pairs.find_map(|(found, value)| (found == name).then(|| value.into_owned()))
 }
 
 /// Asserts that a login is refused for a reason, lets nobody in, and left a record.
@@ -276,7 +154,7 @@ async fn logging_out_ends_the_session() {
     assert_eq!(browser.log_in("anna@eng").await.status, 303);
     let request = server
         .request("POST", "/api/v1/auth/logout")
-        .header("cookie", line(&browser.ours));
+        .header("cookie", cookie_line(&browser.ours));
     let host = format!("http://{}", server.address);
     let out = server.send(request.header("origin", host)).await;
     assert_eq!(out.status, 204, "{}", out.text);
@@ -444,7 +322,7 @@ async fn groups_make_the_role_and_without_one_nobody_comes_in() {
     assert_eq!(browser.log_in("dora@data").await.status, 303);
     let request = server
         .request("POST", "/api/v1/feature-flags")
-        .header("cookie", line(&browser.ours))
+        .header("cookie", cookie_line(&browser.ours))
         .header("origin", format!("http://{}", server.address));
     let body: Value = crate::access::flag("x");
     problem(&server.send(request.json(&body)).await, 403, "forbidden");
