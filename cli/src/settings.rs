@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use control::access::AccessMode;
+use control::access::{AccessMode, ClientSecret};
 use control::{AccessSettings, StoreAddress, WebhookSettings};
 use query_api::RateSettings;
 use serde::Deserialize;
@@ -98,6 +98,18 @@ impl PlatformSettings {
             .map_err(|error| in_one_line(&error, text))
     }
 
+    /// Reads the secrets that settings name and do not hold; one of the environment goes before a file.
+    pub fn read_secrets(&mut self, from_environment: Option<&ClientSecret>) -> anyhow::Result<()> {
+        let login = self.auth.oidc.as_mut().and_then(|oidc| oidc.login.as_mut());
+        let Some(login) = login else { return Ok(()) };
+        login.client_secret = match (from_environment, &login.client_secret_file) {
+            (Some(secret), _) => Some(secret.clone()),
+            (None, Some(path)) => Some(secret_in(path)?),
+            (None, None) => None,
+        };
+        Ok(())
+    }
+
     /// Checks what the types cannot say.
     pub fn check(&self) -> anyhow::Result<()> {
         anyhow::ensure!(
@@ -106,6 +118,7 @@ impl PlatformSettings {
              settings, or listen on 127.0.0.1",
             self.listen
         );
+        self.auth.check()?;
         let all = [Role::Ingest, Role::Pipeline, Role::Api]
             .iter()
             .all(|role| self.roles.contains(role));
@@ -132,6 +145,13 @@ impl PlatformSettings {
         );
         Ok(())
     }
+}
+
+/// The secret in a file, which is never repeated.
+fn secret_in(path: &Path) -> anyhow::Result<ClientSecret> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("client_secret_file {} cannot be read", path.display()))?;
+    ClientSecret::new(&text).with_context(|| format!("client_secret_file {} holds no secret", path.display()))
 }
 
 /// What is wrong, with its line where that is known; the error's own text is a drawing of several lines.
@@ -230,5 +250,54 @@ mod tests {
         settings.check().unwrap();
         settings.roles.pop();
         assert!(settings.check().unwrap_err().to_string().contains("one process"));
+    }
+
+    /// Settings by which people log in at an identity provider.
+    const SIGN_ON: &str = "[auth]\npublic_url = \"https://exp.example\"\n[auth.oidc]\nissuer = \"https://idp.example\"\n\
+        client_id = \"web\"\nroles = {eng = \"developer\"}\n[auth.oidc.login]\n";
+
+    fn secret_of(settings: &PlatformSettings) -> Option<ClientSecret> {
+        let login = settings.auth.oidc.as_ref().and_then(|oidc| oidc.login.as_ref());
+        login.and_then(|login| login.client_secret.clone())
+    }
+
+    #[test]
+    fn the_secret_of_the_providers_client_stands_in_a_file_or_in_the_environment() {
+        // What must never change: a secret is in no settings file, and no error and no text of settings repeats it.
+        let mut settings = PlatformSettings::from_text(SIGN_ON).unwrap();
+        settings.check().unwrap();
+        settings.read_secrets(None).unwrap();
+        assert_eq!(secret_of(&settings), None);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        let named = format!("{SIGN_ON}client_secret_file = {:?}", file.display().to_string());
+        let mut settings = PlatformSettings::from_text(&named).unwrap();
+        let missing = settings.read_secrets(None).unwrap_err().to_string();
+        assert!(missing.contains("cannot be read"), "{missing}");
+        std::fs::write(&file, "\n").unwrap();
+        let empty = settings.read_secrets(None).unwrap_err().to_string();
+        assert!(empty.ends_with("holds no secret"), "{empty}");
+        std::fs::write(&file, "s3cret\n").unwrap();
+        settings.read_secrets(None).unwrap();
+        assert_eq!(secret_of(&settings), ClientSecret::new("s3cret"));
+        assert!(!format!("{settings:?}").contains("s3cret"));
+        settings
+            .read_secrets(ClientSecret::new("other").as_ref())
+            .unwrap();
+        assert_eq!(secret_of(&settings), ClientSecret::new("other"));
+        let inside = format!("{SIGN_ON}client_secret = \"s3cret\"");
+        let refused = PlatformSettings::from_text(&inside).unwrap_err().to_string();
+        assert!(
+            refused.contains("unknown field") && !refused.contains("s3cret"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn a_login_without_an_address_to_come_back_to_is_refused() {
+        let text = SIGN_ON.replace("public_url = \"https://exp.example\"\n", "");
+        let settings = PlatformSettings::from_text(&text).unwrap();
+        let refused = settings.check().unwrap_err().to_string();
+        assert!(refused.contains("needs public_url"), "{refused}");
     }
 }

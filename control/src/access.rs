@@ -10,6 +10,8 @@ pub mod key;
 mod password;
 mod provider;
 pub(crate) mod secret;
+mod settings;
+mod sign_on;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -23,12 +25,15 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use domain::Timestamp;
 use domain::timestamp::MICROS_PER_SECOND;
-use serde::Deserialize;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use key::{KEY_PREFIX, KeyEnvironment, KeyKind, KeyText};
 pub use provider::OidcSettings;
+pub use settings::{AccessMode, AccessSettings, InvalidAccessSettings, ProxyNetwork};
+pub use sign_on::{
+    BegunSignOn, CALLBACK_PATH, ClientSecret, RefusedSignOn, SignOnAnswer, SignOnSettings, SignedOn,
+};
 pub use token::TokenAlgorithm;
 
 use directory::{Directory, KnownKey};
@@ -52,59 +57,6 @@ const HASHES_AT_ONCE: usize = 2;
 
 /// Nothing was used yet.
 const NEVER: i64 = i64::MIN;
-
-/// Whether somebody has to log in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AccessMode {
-    /// Only once an account or a key has been made, or an identity provider is set.
-    Auto,
-    /// Nobody, ever: whoever reaches the port of this machine is its administrator.
-    Local,
-    /// Everybody, from the start.
-    Required,
-}
-
-/// How people and machines come in.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AccessSettings {
-    /// Whether somebody has to log in.
-    pub mode: AccessMode,
-    /// The address under which browsers reach the server, when it is another than it listens on: `https://…`.
-    pub public_url: Option<String>,
-    /// The environment that this server serves; keys that are bound to another are refused.
-    pub environment: String,
-    /// The networks of proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<ProxyNetwork>,
-    /// The identity provider whose access tokens are taken; none when absent.
-    pub oidc: Option<OidcSettings>,
-}
-
-impl Default for AccessSettings {
-    fn default() -> Self {
-        Self {
-            mode: AccessMode::Auto,
-            public_url: None,
-            environment: "production".to_owned(),
-            trusted_proxies: Vec::new(),
-            oidc: None,
-        }
-    }
-}
-
-/// A network of proxies, such as `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct ProxyNetwork(pub ipnet::IpNet);
-
-impl TryFrom<String> for ProxyNetwork {
-    type Error = ipnet::AddrParseError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse().map(Self)
-    }
-}
 
 /// Who comes in. Shared by everything that asks.
 pub struct Access {
@@ -321,7 +273,8 @@ impl Access {
         let role = match &facts.account {
             // The role as it is now, not as it was at the login.
             Some(name) => self.role_of(name),
-            None => facts.role,
+            // Whom a provider vouched for stays for as long as the provider does.
+            None => facts.role.filter(|_| self.provider.is_some()),
         };
         Ok(role.map(|role| Principal::person(facts.actor, role)))
     }

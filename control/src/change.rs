@@ -5,6 +5,9 @@ use std::fmt;
 use domain::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// What people begin with whom the identity provider vouches for.
+const VOUCHED_FOR: &str = "person:oidc/";
+
 /// Who acts: `system:<part>`, `person:<name>`, `key:<selector>` or `local`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -19,6 +22,11 @@ impl Actor {
     /// A person, by the name under which they signed in.
     pub fn person(name: &str) -> Self {
         Self(format!("person:{name}").into())
+    }
+
+    /// A person whom the identity provider vouches for, by its own name for them. No local account has a slash in its name.
+    pub fn vouched_for(subject: &str) -> Self {
+        Self(format!("{VOUCHED_FOR}{subject}").into())
     }
 
     /// A machine, by the public selector of its key.
@@ -48,6 +56,11 @@ impl Actor {
     /// Whether it is a person or a machine that made itself known.
     pub fn is_principal(&self) -> bool {
         self.0.starts_with("person:") || self.0.starts_with("key:")
+    }
+
+    /// Whether it is a person whom the identity provider vouches for.
+    pub fn is_vouched_for(&self) -> bool {
+        self.0.starts_with(VOUCHED_FOR)
     }
 
     /// Whether a part of the platform acts by itself.

@@ -8,6 +8,7 @@ use domain::metric::InvalidMetric;
 use domain::rollout::{InvalidRollout, RolloutStatus};
 use domain::{ExperimentKey, FlagKey, RolloutScheduleKey, SegmentKey, VariantKey};
 
+use crate::access::RefusedSignOn;
 use crate::life_cycle::FailedCheck;
 use crate::store::{AccountName, ObjectKind};
 use crate::webhook::BlockedTarget;
@@ -247,6 +248,21 @@ pub enum ControlError {
     /// The name or the password is wrong; which one is not told.
     #[error("the name or the password is wrong")]
     WrongCredentials,
+    /// People do not log in by an identity provider here.
+    #[error("no identity provider is set to log in by; people log in with name and password")]
+    NoSignOn,
+    /// A login shall end somewhere else than on this server.
+    #[error("a login returns to a path of this server, such as /docs")]
+    InvalidReturn,
+    /// The identity provider does not answer, or not as one; the same may work later.
+    #[error("the identity provider does not answer; those who are logged in stay so")]
+    ProviderAway,
+    /// A login by the identity provider is refused.
+    #[error("the login is refused: {reason}")]
+    SignOnRefused {
+        /// Why.
+        reason: RefusedSignOn,
+    },
     /// Too many logins under a name failed.
     #[error("too many attempts failed; try again later")]
     LockedOut {

@@ -30,6 +30,7 @@ mod rollout_schedules;
 mod rules;
 mod safety_settings;
 mod segment_ids;
+mod sign_ons;
 mod summaries;
 mod timers;
 mod webhooks;
@@ -128,11 +129,13 @@ pub enum ObjectKind {
     ApiKey,
     /// The erasure of a user.
     Erasure,
+    /// A session, by whoever asked for it.
+    Session,
 }
 
 impl ObjectKind {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Experiment,
         Self::Metric,
         Self::Flag,
@@ -153,6 +156,7 @@ impl ObjectKind {
         Self::Account,
         Self::ApiKey,
         Self::Erasure,
+        Self::Session,
     ];
 
     /// The kind as on the wire.
@@ -178,6 +182,7 @@ impl ObjectKind {
             Self::Account => "account",
             Self::ApiKey => "api_key",
             Self::Erasure => "erasure",
+            Self::Session => "session",
         }
     }
 }

@@ -294,28 +294,33 @@ async fn check(
         }
         _ => Ownership::default(),
     };
-    let environment = Some(state.access.settings().environment.as_str());
-    let may = |word: &str, owned: &Ownership| {
-        let resource = Resource {
-            owner: owned.owner.as_ref(),
-            editors: &owned.editors,
-            environment,
-        };
-        authorize(principal, word, resource).map_err(|denied| refusal(denied, principal, word))
-    };
-    may(row.word, &owned)?;
+    may(state, principal, (row.word, &owned))?;
     if let (Some(ObjectKind::RolloutSchedule), Some(key)) = (row.owned, key)
         && let Some(schedule) = schedule(state, key).await?
     {
-        let flag = schedule.definition.flag.as_str();
-        may(
-            "flags:write",
-            &state.store.ownership(ObjectKind::Flag, flag).await?,
-        )?;
+        refuse_foreign_flag(state, principal, schedule.definition.flag.as_str()).await?;
         let is_draft = schedule.definition.progress.status == RolloutStatus::Draft;
         return Ok(is_draft.then_some(AllowedVersion(schedule.version)));
     }
     Ok(None)
+}
+
+fn may(state: &ApiState, principal: &Principal, (word, owned): (&str, &Ownership)) -> Result<(), Problem> {
+    let resource = Resource {
+        owner: owned.owner.as_ref(),
+        editors: &owned.editors,
+        environment: Some(state.access.settings().environment.as_str()),
+    };
+    authorize(principal, word, resource).map_err(|denied| refusal(denied, principal, word))
+}
+
+/// Refuses whoever may not change a flag, and so may not let a schedule change it.
+///
+/// # Errors
+/// `forbidden`.
+pub async fn refuse_foreign_flag(state: &ApiState, principal: &Principal, flag: &str) -> Result<(), Problem> {
+    let owned = state.store.ownership(ObjectKind::Flag, flag).await?;
+    may(state, principal, ("flags:write", &owned))
 }
 
 /// A rollout schedule, when there is such a one.

@@ -1,41 +1,84 @@
-//! The cookie of a session.
+//! The cookies of a session, and of a login that is on its way through the identity provider.
 //!
-//! Behind HTTPS it is `__Host-sid`, which browsers send to this host alone, over HTTPS alone, and show to no script. On plain
-//! HTTP, which this machine alone can speak to, browsers would not keep such a cookie, so it is `sid` without `Secure`.
+//! Behind HTTPS a session's is `__Host-sid`, which browsers send to this host alone, over HTTPS alone, and show to no script.
+//! On plain HTTP, which this machine alone can speak to, browsers would not keep such a cookie, so it is `sid` without
+//! `Secure`. That of a login is the same under another name, and ends with the login's time. It has to come back with a
+//! link from another site, which is what `SameSite=Lax` lets it do.
 
 use std::sync::Arc;
 
 use axum::http::header::{self, HeaderMap, HeaderValue};
 
-/// The name behind HTTPS: browsers take it only with `Secure`, for the whole host, and from the host itself.
-const SECURE_NAME: &str = "__Host-sid";
+/// What the names behind HTTPS begin with: browsers take them only with `Secure`, for the whole host, and from the host itself.
+const SECURE_PREFIX: &str = "__Host-";
 
-/// The name on plain HTTP.
-const PLAIN_NAME: &str = "sid";
+/// A session's name, without the prefix.
+const SESSION: &str = "sid";
+
+/// The name of a login on its way, without the prefix.
+const SIGN_ON: &str = "sign-on";
+
+/// How long a browser keeps the secret of a login on its way: as long as the login can be finished.
+const SIGN_ON_AGE: &str = "; Max-Age=600";
+
+/// What takes a cookie back.
+const ENDED: &str = "; Max-Age=0";
 
 /// The secret of the session that a request came by.
 pub fn session(headers: &HeaderMap) -> Option<Arc<str>> {
+    find(headers, SESSION).map(Into::into)
+}
+
+/// The secret of the login that a browser has begun. Behind HTTPS only the name counts that no other host can set.
+pub fn sign_on(headers: &HeaderMap, public_url: Option<&str>) -> Option<String> {
+    let found = match is_secure(public_url) {
+        true => find_named(headers, |name| name.strip_prefix(SECURE_PREFIX) == Some(SIGN_ON)),
+        false => find(headers, SIGN_ON),
+    };
+    found.map(str::to_owned)
+}
+
+fn find<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
+    find_named(headers, |name| {
+        name.strip_prefix(SECURE_PREFIX).unwrap_or(name) == wanted
+    })
+}
+
+fn find_named(headers: &HeaderMap, is_wanted: impl Fn(&str) -> bool) -> Option<&str> {
     let cookies = headers.get_all(header::COOKIE).iter();
     let mut pairs = cookies.flat_map(|value| value.to_str().unwrap_or("").split(';'));
     pairs.find_map(|pair| {
         let (name, value) = pair.trim().split_once('=')?;
-        [SECURE_NAME, PLAIN_NAME].contains(&name).then(|| value.into())
+        is_wanted(name).then_some(value)
     })
 }
 
 /// The header that gives a browser its session, or takes it back when the secret is empty.
 pub fn set_session(public_url: Option<&str>, secret: &str) -> HeaderValue {
-    let is_secure = public_url.is_some_and(|url| url.starts_with("https://"));
-    let (name, secure) = match is_secure {
-        true => (SECURE_NAME, "; Secure"),
-        false => (PLAIN_NAME, ""),
+    let age = if secret.is_empty() { ENDED } else { "" };
+    set(public_url, (SESSION, secret), age)
+}
+
+/// The header that gives a browser the secret of a login, or takes it back when the secret is empty.
+pub fn set_sign_on(public_url: Option<&str>, secret: &str) -> HeaderValue {
+    let age = if secret.is_empty() { ENDED } else { SIGN_ON_AGE };
+    set(public_url, (SIGN_ON, secret), age)
+}
+
+fn set(public_url: Option<&str>, (name, secret): (&str, &str), age: &str) -> HeaderValue {
+    let (prefix, secure) = match is_secure(public_url) {
+        true => (SECURE_PREFIX, "; Secure"),
+        false => ("", ""),
     };
-    let age = if secret.is_empty() { "; Max-Age=0" } else { "" };
-    let text = format!("{name}={secret}{secure}; HttpOnly; SameSite=Lax; Path=/{age}");
+    let text = format!("{prefix}{name}={secret}{secure}; HttpOnly; SameSite=Lax; Path=/{age}");
     let mut value = HeaderValue::from_str(&text)
         .unwrap_or_else(|_| unreachable!("secrets are letters and digits, which a header can hold"));
     value.set_sensitive(true);
     value
+}
+
+fn is_secure(public_url: Option<&str>) -> bool {
+    public_url.is_some_and(|url| url.starts_with("https://"))
 }
 
 #[cfg(test)]
@@ -64,5 +107,26 @@ mod tests {
         assert_eq!(session(&headers), None);
         headers.append(header::COOKIE, HeaderValue::from_static("a=b; __Host-sid=abc"));
         assert_eq!(session(&headers).as_deref(), Some("abc"));
+    }
+
+    #[test]
+    fn a_login_on_its_way_is_kept_apart_from_sessions_and_ends_by_itself() {
+        // What must never change: behind HTTPS no other host of the domain can plant a login of its own.
+        let secure = Some("https://exp.example.com");
+        assert_eq!(
+            set_sign_on(secure, "abc"),
+            "__Host-sign-on=abc; Secure; HttpOnly; SameSite=Lax; Path=/; Max-Age=600"
+        );
+        assert_eq!(
+            set_sign_on(None, ""),
+            "sign-on=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0"
+        );
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, HeaderValue::from_static("sign-on=planted; sid=1"));
+        assert_eq!(sign_on(&headers, secure), None);
+        assert_eq!(sign_on(&headers, None).as_deref(), Some("planted"));
+        headers.append(header::COOKIE, HeaderValue::from_static("__Host-sign-on=abc"));
+        assert_eq!(sign_on(&headers, secure).as_deref(), Some("abc"));
+        assert_eq!(session(&headers).as_deref(), Some("1"));
     }
 }

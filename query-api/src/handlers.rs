@@ -22,6 +22,7 @@ pub mod ruleset;
 pub mod safety;
 pub mod segment_ids;
 pub mod sharing;
+pub mod sign_on;
 pub mod statistics;
 pub mod stream;
 pub mod user_data;

@@ -46,14 +46,18 @@ pub fn setup() -> String {
     page("Welcome", body)
 }
 
-/// The page on which people log in.
-pub fn login() -> String {
-    let body = "<h1>Log in</h1><form id=\"login\">\
+/// The page on which people log in: by name and password, and by the identity provider where there is one.
+pub fn login(has_provider: bool) -> String {
+    let provider = match has_provider {
+        true => "<p><a href=\"/api/v1/auth/oidc/login\">Log in with your organisation's account</a></p>",
+        false => "",
+    };
+    let form = "<form id=\"login\">\
         <p><label>Name <input name=\"name\" autocomplete=\"username\" maxlength=\"128\" required></label></p>\
         <p><label>Password <input name=\"password\" type=\"password\" autocomplete=\"current-password\" required></label></p>\
         <p><button>Log in</button></p></form><p id=\"answer\" role=\"status\"></p>\
         <script src=\"/access.js\"></script>";
-    page("Log in", body)
+    page("Log in", &format!("<h1>Log in</h1>{provider}{form}"))
 }
 
 /// The script of both.

@@ -86,6 +86,8 @@ codes! {
     Unauthenticated = "unauthenticated", UNAUTHORIZED, "Who asks is not known";
     /// The name or the password is wrong.
     WrongCredentials = "wrong_credentials", UNAUTHORIZED, "The login failed";
+    /// The identity provider, or what it says, lets nobody in.
+    LoginRefused = "login_refused", FORBIDDEN, "The login by the identity provider is refused";
     /// Who asks may not do this.
     Forbidden = "forbidden", FORBIDDEN, "This is not allowed";
     /// The one-time link was used or has ended.

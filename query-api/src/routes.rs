@@ -3,6 +3,8 @@
 //! To add a route: write its handler in `handlers/`, add a row here, and regenerate `openapi.json`. Permissions are named
 //! here, stand in `control::permission` with the roles that have them, and are enforced before the handler runs.
 
+mod access;
+
 use std::sync::Arc;
 
 use axum::http::Method;
@@ -14,19 +16,18 @@ use utoipa::openapi::schema::Schema;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
-use crate::access::{self, RoutePermission};
+use crate::access::{RoutePermission, enforce};
 use crate::extract::BodyLimit;
 use crate::handlers::documents::{
     dimensions, environments, flags, holdouts, layers, metrics, projects, rollout_schedules, segments, tags,
 };
 use crate::handlers::{
-    assign, audit, auth, docs, evaluate, evaluate_many, events, experiments, explain, guardrails, health,
-    keys, life_cycle, ofrep, results, rollouts, ruleset, safety, segment_ids, sharing, statistics, stream,
-    user_data, users, webhooks,
+    assign, audit, docs, evaluate, evaluate_many, events, experiments, explain, guardrails, health,
+    life_cycle, ofrep, results, rollouts, ruleset, safety, segment_ids, statistics, stream, webhooks,
 };
 use crate::limits::{
-    CREDENTIALS_BODY_MAX_BYTES, EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES,
-    ID_LIST_BODY_MAX_BYTES, MANAGEMENT_BODY_MAX_BYTES, STATISTICS_BODY_MAX_BYTES,
+    EVALUATE_BODY_MAX_BYTES, EVALUATE_MANY_BODY_MAX_BYTES, EVENTS_BODY_MAX_BYTES, ID_LIST_BODY_MAX_BYTES,
+    MANAGEMENT_BODY_MAX_BYTES, STATISTICS_BODY_MAX_BYTES,
 };
 use crate::problem::Code;
 use crate::state::ApiState;
@@ -221,45 +222,8 @@ pub fn table() -> Vec<Route> {
         get("/access.js", "public", routes!(docs::access_script)),
         get("/style.css", "public", routes!(docs::style)),
     ];
-    table.extend(access_rows());
+    table.extend(access::rows());
     table
-}
-
-/// Who comes in, and who may change what.
-#[rustfmt::skip]
-fn access_rows() -> Vec<Route> {
-    vec![
-        post("/api/v1/auth/login", "session:open", routes!(auth::login), CREDENTIALS_BODY_MAX_BYTES)
-            .stored().may(&[Code::WrongCredentials]),
-        post("/api/v1/auth/redeem", "session:open", routes!(auth::redeem), CREDENTIALS_BODY_MAX_BYTES)
-            .stored().may(&[Code::InvalidLink]),
-        post("/api/v1/auth/logout", "session:open", routes!(auth::logout), 0).stored(),
-        get("/api/v1/auth/session", "session:own", routes!(auth::session)),
-
-        get("/api/v1/users", "users:read", routes!(users::list)).listing(),
-        post("/api/v1/users", "users:write", routes!(users::create), MANAGEMENT_BODY_MAX_BYTES)
-            .stored().may(&[Code::AlreadyExists]),
-        get("/api/v1/users/{key}", "users:read", routes!(users::get)).stored(),
-        patch("/api/v1/users/{key}", "users:write", routes!(users::patch)).stored().may(&[Code::Conflict]),
-        post("/api/v1/users/{key}/link", "users:write", routes!(users::link), 0).stored(),
-
-        get("/api/v1/api-keys", "keys:read", routes!(keys::list)).listing(),
-        post("/api/v1/api-keys", "keys:write", routes!(keys::create), MANAGEMENT_BODY_MAX_BYTES)
-            .stored().may(&[Code::InvalidDefinition]),
-        get("/api/v1/api-keys/{key}", "keys:read", routes!(keys::get)).stored(),
-        delete("/api/v1/api-keys/{key}", "keys:write", routes!(keys::revoke)).stored(),
-        post("/api/v1/api-keys/{key}/rotate", "keys:write", routes!(keys::rotate), MANAGEMENT_BODY_MAX_BYTES)
-            .stored().may(&[Code::InvalidDefinition]),
-
-        post("/api/v1/user-data/export", "user-data:export", routes!(user_data::export), MANAGEMENT_BODY_MAX_BYTES),
-        post("/api/v1/user-data/erasures", "user-data:erase", routes!(user_data::erase), MANAGEMENT_BODY_MAX_BYTES).stored(),
-        get("/api/v1/user-data/erasures/{key}", "user-data:read", routes!(user_data::erasure)).stored(),
-
-        get("/api/v1/experiments/{key}/sharing", "experiments:read", routes!(sharing::experiment)).stored(),
-        put("/api/v1/experiments/{key}/sharing", "experiments:share", routes!(sharing::share_experiment)).stored(),
-        get("/api/v1/feature-flags/{key}/sharing", "flags:read", routes!(sharing::flag)).stored(),
-        put("/api/v1/feature-flags/{key}/sharing", "flags:share", routes!(sharing::share_flag)).stored(),
-    ]
 }
 
 fn row(method: Method, path: &'static str, permission: &'static str, handler: Handler) -> Route {
@@ -426,7 +390,7 @@ pub fn assemble(table: Vec<Route>) -> Parts {
         };
         let (schemas, paths, service): (_, _, MethodRouter<Arc<ApiState>>) = route.handler;
         let service: MethodRouter<Arc<ApiState>> = service.layer(Extension(BodyLimit(route.body_max_bytes)));
-        let service: MethodRouter<Arc<ApiState>> = service.layer(middleware::from_fn(access::enforce));
+        let service: MethodRouter<Arc<ApiState>> = service.layer(middleware::from_fn(enforce));
         router = router.route(
             route.pattern,
             service.layer(Extension(RoutePermission(route.permission))),

@@ -4,6 +4,7 @@
 #
 #     start.sh kinesis-mock PORT    Kinesis with the lineage of shards; slow beyond ten thousand records
 #     start.sh ministack PORT       Kinesis for volume; forgets a shard that is split
+#     start.sh oidc-provider PORT NOW REDIRECT_URI    an OpenID provider (see oidc_provider.js)
 #
 # By hand, Ctrl-C or Ctrl-D stops it. Exit code 3: the servers are not installed (see setup.sh).
 set -eu
@@ -26,6 +27,11 @@ case $1 in
     [ -f "$tools/python.mark" ] || exit 3
     export BIND_HOST=127.0.0.1 GATEWAY_PORT="$port" MINISTACK_HOST=127.0.0.1 IOT_MTLS_ENABLED=0 LOG_LEVEL=ERROR
     set -- "$tools/python/bin/ministack"
+    ;;
+  oidc-provider)
+    [ -d "$tools/node/node_modules/oidc-provider" ] && command -v node >/dev/null || exit 3
+    export NODE_PATH="$tools/node/node_modules" NODE_NO_WARNINGS=1
+    set -- node "$here/oidc_provider.js" "$port" "$3" "$4"
     ;;
   *)
     echo "unknown server $1" >&2

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use control::access::AccessMode;
+use control::access::{AccessMode, ClientSecret};
 
 use super::platform::Platform;
 use super::replay;
@@ -57,6 +57,20 @@ pub struct ServeOptions {
     /// Commit events at least this often, in milliseconds.
     #[arg(long, value_name = "N")]
     pub commit_interval_ms: Option<u64>,
+    /// The secret of the identity provider's client, for the environment: a flag can be seen in the list of processes.
+    #[arg(
+        long,
+        hide = true,
+        value_name = "SECRET",
+        env = "EXPERIMENTLY_OIDC_CLIENT_SECRET",
+        hide_env_values = true,
+        value_parser = client_secret
+    )]
+    pub oidc_client_secret: Option<ClientSecret>,
+}
+
+fn client_secret(text: &str) -> Result<ClientSecret, String> {
+    ClientSecret::new(text).ok_or_else(|| "it is empty".to_owned())
 }
 
 impl ServeOptions {
@@ -69,6 +83,7 @@ impl ServeOptions {
         settings.store = self.store.named()?.or(settings.store);
         settings.listen = self.listen.unwrap_or(settings.listen);
         settings.commit_interval_ms = self.commit_interval_ms.unwrap_or(settings.commit_interval_ms);
+        settings.read_secrets(self.oidc_client_secret.as_ref())?;
         Ok(settings)
     }
 }

@@ -3,6 +3,9 @@
 //! Keys come from the issuer of the settings alone. They are read again when a token names one that is not known, and every
 //! ten minutes while tokens come, but at most once a minute; while the provider is away those that are known stay in force.
 
+pub(super) mod code_flow;
+mod documents;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 
+use code_flow::KnownEndpoints;
+use documents::FetchError;
+pub(super) use documents::is_safe;
+
+use super::sign_on::SignOnSettings;
 use super::token::{PublishedKey, TokenAlgorithm, TokenKey, Unchecked};
 use crate::change::Actor;
 use crate::clock::Clock;
@@ -28,8 +36,6 @@ const REFRESH_MIN_MICROS: i64 = 60 * MICROS_PER_SECOND;
 const REFRESH_DUE_MICROS: i64 = 600 * MICROS_PER_SECOND;
 /// A caller with an unknown key hears so within a second, also while the provider does not answer.
 const FETCH_TIMEOUT: Duration = Duration::from_millis(900);
-/// The largest answer of a provider: a dozen keys take ten kilobytes.
-const ANSWER_MAX_BYTES: usize = 256 * 1024;
 
 /// Where people come from whom a provider vouches for.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -49,6 +55,8 @@ pub struct OidcSettings {
     pub groups_claim: String,
     /// The role of each group; the strongest counts, and without one there is nothing that a person may do.
     pub roles: HashMap<String, Role>,
+    /// How people log in by their browsers; only tokens are taken when absent.
+    pub login: Option<SignOnSettings>,
 }
 
 fn default_algorithms() -> Vec<TokenAlgorithm> {
@@ -66,6 +74,7 @@ pub(super) struct Provider {
     http: reqwest::Client,
     keys: ArcSwap<Keys>,
     last_attempt: Mutex<Option<Timestamp>>,
+    endpoints: KnownEndpoints,
 }
 
 #[derive(Default)]
@@ -75,59 +84,42 @@ struct Keys {
 }
 
 #[derive(Deserialize)]
-struct Discovery {
-    issuer: String,
-    jwks_uri: String,
-}
-
-#[derive(Deserialize)]
 struct Published {
     keys: Vec<Value>,
 }
 
-/// Why keys could not be read.
-#[derive(Debug, thiserror::Error)]
-enum FetchError {
-    #[error("the provider does not answer")]
-    Http(#[from] reqwest::Error),
-    #[error("the provider's answer is larger than {ANSWER_MAX_BYTES} bytes")]
-    TooLarge,
-    #[error("the provider's answer does not read")]
-    Json(#[from] serde_json::Error),
-    #[error("the provider says that it is {0}")]
-    OtherIssuer(String),
-    #[error("the provider's keys are at {0}, which is neither HTTPS nor this machine")]
-    Insecure(String),
-}
-
 impl Provider {
     pub(super) fn new(settings: OidcSettings, clock: Arc<dyn Clock>) -> Result<Self, ControlError> {
-        let http = reqwest::Client::builder()
-            .timeout(FETCH_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|source| ControlError::HttpClient { source })?;
+        let http = documents::client().map_err(|source| ControlError::HttpClient { source })?;
         Ok(Self {
             settings,
             clock,
             http,
             keys: ArcSwap::default(),
             last_attempt: Mutex::new(None),
+            endpoints: KnownEndpoints::default(),
         })
     }
 
     /// Who the bearer of an access token is, when everything about it is right.
     pub(super) async fn check(&self, token: &str) -> Option<Principal> {
+        let (claims, is_typed_access) = self.signed_claims(token, FETCH_TIMEOUT).await?;
+        self.principal(&claims, is_typed_access, self.clock.now())
+    }
+
+    /// What a token says, when the provider signed it, and whether its head says that it is an access token. An unknown key
+    /// is looked for, which takes twice `timeout` at most.
+    async fn signed_claims(&self, token: &str, timeout: Duration) -> Option<(Map<String, Value>, bool)> {
         let unchecked = Unchecked::parse(token, &self.settings.algorithms)?;
         let now = self.clock.now();
         let is_known = self.keys.load().by_id.contains_key(&unchecked.kid);
         let read_at = self.keys.load().read_at;
         if !is_known || read_at.is_none_or(|read_at| now.0 - read_at.0 >= REFRESH_DUE_MICROS) {
-            self.refresh(now).await;
+            self.refresh(now, timeout).await;
         }
         let keys = self.keys.load();
         let claims = unchecked.check(keys.by_id.get(&unchecked.kid)?)?;
-        self.principal(&claims, unchecked.is_typed_access, now)
+        Some((claims, unchecked.is_typed_access))
     }
 
     fn principal(
@@ -138,24 +130,16 @@ impl Provider {
     ) -> Option<Principal> {
         let settings = &self.settings;
         let text = |name: &str| claims.get(name).and_then(Value::as_str);
-        let seconds = |name: &str| claims.get(name).and_then(Value::as_f64);
-        let now = now.0 as f64 / MICROS_PER_SECOND as f64;
-        let leeway = LEEWAY_SECONDS as f64;
-        let is_in_time = seconds("exp").is_some_and(|end| now < end + leeway)
-            && seconds("nbf").is_none_or(|begin| begin - leeway <= now)
-            && seconds("iat").is_none_or(|made| made - leeway <= now);
         // Identity tokens are for the client that asked for them, never for us.
         let is_access = text("token_use") == Some("access") || text("token_use").is_none() && is_typed_access;
         let is_ours = match &settings.audience {
             Some(audience) => names(claims.get("aud"), audience),
             None => text("client_id") == Some(&settings.client_id),
         };
-        if text("iss") != Some(&settings.issuer) || !is_in_time || !is_access || !is_ours {
+        if text("iss") != Some(&settings.issuer) || !is_in_time(claims, now) || !is_access || !is_ours {
             return None;
         }
-        let subject = text("sub").filter(|subject| !subject.is_empty() && subject.len() <= 256)?;
-        // No local account has a slash in its name.
-        let actor = Actor::person(&format!("oidc/{subject}"));
+        let actor = actor(claims)?;
         let authority = match self.role(claims.get(&settings.groups_claim)) {
             Some(role) => Authority::Role(role),
             None => Authority::secret_key(&[]),
@@ -174,13 +158,16 @@ impl Provider {
         roles.max().copied()
     }
 
-    async fn refresh(&self, now: Timestamp) {
-        let mut last_attempt = self.last_attempt.lock().await;
+    async fn refresh(&self, now: Timestamp, timeout: Duration) {
+        // A login may wait longer for the provider, and nobody else waits longer because of it.
+        let Ok(mut last_attempt) = tokio::time::timeout(timeout, self.last_attempt.lock()).await else {
+            return;
+        };
         if last_attempt.is_some_and(|last| now.0 - last.0 < REFRESH_MIN_MICROS) {
             return;
         }
         *last_attempt = Some(now);
-        match self.fetch().await {
+        match self.fetch(timeout).await {
             Ok(by_id) => self.keys.store(Arc::new(Keys {
                 read_at: Some(now),
                 by_id,
@@ -195,16 +182,13 @@ impl Provider {
         }
     }
 
-    async fn fetch(&self) -> Result<HashMap<String, (TokenAlgorithm, TokenKey)>, FetchError> {
-        let issuer = self.settings.issuer.trim_end_matches('/');
-        let discovery = self
-            .read(&format!("{issuer}/.well-known/openid-configuration"))
-            .await?;
-        let discovery: Discovery = serde_json::from_slice(&discovery)?;
-        if discovery.issuer != self.settings.issuer {
-            return Err(FetchError::OtherIssuer(discovery.issuer));
-        }
-        let published: Published = serde_json::from_slice(&self.read(&discovery.jwks_uri).await?)?;
+    async fn fetch(
+        &self,
+        timeout: Duration,
+    ) -> Result<HashMap<String, (TokenAlgorithm, TokenKey)>, FetchError> {
+        let discovery = documents::discover(&self.http, &self.settings.issuer, timeout).await?;
+        let published = documents::read(&self.http, &discovery.jwks_uri, timeout).await?;
+        let published: Published = serde_json::from_slice(&published)?;
         let mut by_id = HashMap::new();
         let mut twice = Vec::new();
         for key in published.keys {
@@ -224,21 +208,25 @@ impl Provider {
         }
         Ok(by_id)
     }
+}
 
-    async fn read(&self, url: &str) -> Result<Vec<u8>, FetchError> {
-        if !is_safe(url) {
-            return Err(FetchError::Insecure(url.to_owned()));
-        }
-        let mut response = self.http.get(url).send().await?.error_for_status()?;
-        let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await? {
-            if bytes.len() + chunk.len() > ANSWER_MAX_BYTES {
-                return Err(FetchError::TooLarge);
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(bytes)
-    }
+/// Whether a token is in force, give or take what clocks may differ by.
+fn is_in_time(claims: &Map<String, Value>, now: Timestamp) -> bool {
+    let seconds = |name: &str| claims.get(name).map(Value::as_f64);
+    let now = now.0 as f64 / MICROS_PER_SECOND as f64;
+    let leeway = LEEWAY_SECONDS as f64;
+    let is_past =
+        |time: Option<Option<f64>>| time.is_none_or(|time| time.is_some_and(|time| time - leeway <= now));
+    seconds("exp").flatten().is_some_and(|end| now < end + leeway)
+        && is_past(seconds("nbf"))
+        && is_past(seconds("iat"))
+}
+
+/// Whom a token is about.
+fn actor(claims: &Map<String, Value>) -> Option<Actor> {
+    let subject = claims.get("sub").and_then(Value::as_str)?;
+    let fits = !subject.is_empty() && subject.len() <= 256 && !subject.chars().any(char::is_control);
+    fits.then(|| Actor::vouched_for(subject))
 }
 
 /// Whether `aud` is, or holds, an audience.
@@ -248,14 +236,6 @@ fn names(aud: Option<&Value>, audience: &str) -> bool {
         Some(Value::Array(many)) => many.iter().any(|one| one.as_str() == Some(audience)),
         _ => false,
     }
-}
-
-/// Whether nobody in between can change what stands at an address.
-fn is_safe(url: &str) -> bool {
-    url::Url::parse(url).is_ok_and(|url| {
-        let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        url.scheme() == "https" || url.scheme() == "http" && is_local
-    })
 }
 
 #[cfg(test)]

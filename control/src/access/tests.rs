@@ -1,6 +1,7 @@
 //! Tests of who comes in: over a real store, with a clock that is turned by hand.
 
 mod people;
+mod sign_on;
 
 use std::sync::Arc;
 

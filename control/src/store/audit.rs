@@ -19,7 +19,8 @@ pub struct AuditRecord {
     pub at: Timestamp,
     /// Who.
     pub actor: Actor,
-    /// What was done: `create`, `update`, `delete`, `rollback`, `rearm`, `enable`, `disable`, `rotate_secret`.
+    /// What was done: `create`, `update`, `delete`, `rollback`, `rearm`, `enable`, `disable`, `rotate_secret`, `login`,
+    /// `refuse_login`.
     pub action: String,
     /// To what kind of object.
     pub kind: ObjectKind,

@@ -170,22 +170,33 @@ impl Store {
         self.commit_quietly(write).await
     }
 
-    /// Opens a session and gives its secret. Sessions that have ended go.
+    /// Opens a session and gives its secret.
     pub(crate) async fn open_session(
         &self,
         facts: &SessionFacts,
         at: Timestamp,
     ) -> Result<String, ControlError> {
-        let secret = random_text(SECRET_CHARS);
         let mut write = self.begin().await?;
+        let secret = Self::insert_session(&mut write, facts, at).await?;
+        self.commit_quietly(write).await?;
+        Ok(secret)
+    }
+
+    /// Writes a session into a transaction and gives its secret. Sessions that have ended go.
+    pub(super) async fn insert_session(
+        write: &mut Write,
+        facts: &SessionFacts,
+        at: Timestamp,
+    ) -> Result<String, ControlError> {
+        let secret = random_text(SECRET_CHARS);
         sqlx::query("DELETE FROM sessions WHERE created_at <= $1 OR seen_at <= $2")
             .bind(at.plus_micros(-SESSION_LIFETIME_MICROS).0)
             .bind(at.plus_micros(-SESSION_IDLE_MICROS).0)
-            .execute(&mut *write)
+            .execute(&mut **write)
             .await
             .map_err(failed("end sessions"))?;
         if let Some(name) = &facts.account {
-            Self::forget_failures(&mut write, name).await?;
+            Self::forget_failures(write, name).await?;
         }
         sqlx::query(
             "INSERT INTO sessions (digest, account, actor, role, created_at, seen_at) VALUES ($1, $2, $3, $4, $5, $5)",
@@ -195,10 +206,9 @@ impl Store {
         .bind(facts.actor.as_str())
         .bind(facts.role.map(Role::as_str))
         .bind(at.0)
-        .execute(&mut *write)
+        .execute(&mut **write)
         .await
         .map_err(failed("open a session"))?;
-        self.commit_quietly(write).await?;
         Ok(secret)
     }
 

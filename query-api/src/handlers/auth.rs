@@ -49,7 +49,8 @@ pub struct RedeemRequest {
 
 /// Who asks, and what they may.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Session, example = json!({"actor": "person:anna", "role": "developer", "permissions": ["flags:read", "flags:write"]}))]
+#[schema(as = Session, example = json!({"actor": "person:anna", "role": "developer", "permissions": ["flags:read", "flags:write"],
+    "provider_logout": null}))]
 pub struct SessionDocument {
     /// The name in audit records.
     actor: String,
@@ -57,6 +58,9 @@ pub struct SessionDocument {
     role: Option<&'static str>,
     /// What they may, some of it only with what they own.
     permissions: Vec<&'static str>,
+    /// Where a browser that came in by the identity provider can log out there as well, after logging out here; null when
+    /// the provider offers none, or has not been asked yet.
+    provider_logout: Option<String>,
 }
 
 impl SessionDocument {
@@ -71,6 +75,7 @@ impl SessionDocument {
             actor: principal.actor.to_string(),
             role,
             permissions: permissions.collect(),
+            provider_logout: None,
         }
     }
 }
@@ -144,8 +149,13 @@ pub async fn logout(State(state): State<Arc<ApiState>>, caller: Caller) -> ApiRe
 /// Works for keys as well.
 #[utoipa::path(get, path = "/api/v1/auth/session", tag = "access", operation_id = "get_session",
     responses((status = 200, body = SessionDocument, description = "Who asks, and what they may.")))]
-pub async fn session(caller: Caller) -> ApiResult<Json<SessionDocument>> {
-    Ok(Json(SessionDocument::of(&caller.principal?)))
+pub async fn session(State(state): State<Arc<ApiState>>, caller: Caller) -> ApiResult<Json<SessionDocument>> {
+    let principal = caller.principal?;
+    let mut document = SessionDocument::of(&principal);
+    if caller.session.is_some() && principal.actor.is_vouched_for() {
+        document.provider_logout = state.access.provider_logout();
+    }
+    Ok(Json(document))
 }
 
 /// A scope out of its word, for bodies.

@@ -28,6 +28,9 @@ pub const READ_ONLY: [&str; 5] = ["version", "discovered", "created_at", "update
 /// How long a client shall wait when the store does not answer: longer than a lock is held, shorter than patience.
 pub const STORE_RETRY_SECONDS: u32 = 2;
 
+/// The same when the identity provider does not answer, which is asked again after five seconds.
+const PROVIDER_RETRY_SECONDS: u32 = 6;
+
 /// The longest reason for a change, in bytes.
 pub const REASON_MAX_BYTES: usize = 500;
 
@@ -149,7 +152,7 @@ impl FromRequestParts<Arc<ApiState>> for Writer {
 }
 
 /// From where a change came: the machine and the request.
-fn origin(caller: &Caller, id: &RequestId) -> String {
+pub fn origin(caller: &Caller, id: &RequestId) -> String {
     match caller.address {
         Some(address) => format!("address {address}, request {}", id.0),
         None => format!("request {}", id.0),
@@ -201,6 +204,10 @@ impl From<ControlError> for Problem {
             E::NameMissing => Self::new(Code::InvalidBody, text).at("/name", "is missing"),
             E::TooManyEditors { .. } => Self::new(Code::InvalidBody, text).at("/editors", "are too many"),
             E::InvalidLink => Self::new(Code::InvalidLink, text),
+            E::NoSignOn => Self::new(Code::NotFound, text),
+            E::InvalidReturn => Self::new(Code::InvalidQuery, text),
+            E::SignOnRefused { .. } => Self::new(Code::LoginRefused, text),
+            E::ProviderAway => Self::unavailable(text, PROVIDER_RETRY_SECONDS),
             E::WrongCredentials => Self::new(Code::WrongCredentials, text),
             E::LockedOut { retry_after_seconds } => {
                 Self::new(Code::RateLimited, text).retry_after(retry_after_seconds)

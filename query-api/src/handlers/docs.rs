@@ -1,11 +1,13 @@
 //! The documentation: for machines, for people, and a front page that says where to begin.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use axum::extract::State;
 use axum::http::header::{self, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
+use crate::state::ApiState;
 use crate::{guards, openapi, pages};
 
 /// Pages may load their one style sheet from here and nothing else, and run nothing.
@@ -84,8 +86,8 @@ pub async fn setup() -> Response {
 /// The page to log in
 #[utoipa::path(get, path = "/login", tag = "operation", operation_id = "login_page",
     responses((status = 200, content_type = "text/html", body = String, description = "The page.")))]
-pub async fn login() -> Response {
-    page_under(FORM_POLICY, pages::login().into())
+pub async fn login(State(state): State<Arc<ApiState>>) -> Response {
+    page_under(FORM_POLICY, pages::login(state.access.offers_sign_on()).into())
 }
 
 /// The script of the two pages with forms

@@ -4,12 +4,19 @@
 //! Each kind is a module of seven handlers. A macro writes them, because the documentation of a route is an attribute and
 //! an attribute cannot be passed to a function.
 
-/// The seven handlers of a kind of document.
+use serde_json::{Map, Value};
+
+use crate::extract::ApiJson;
+
+/// The members of a definition, out of a body.
+type Members = ApiJson<Map<String, Value>>;
+
+/// The seven handlers of a kind of document. `body` is what takes the members out of a body, and may refuse them.
 macro_rules! document_routes {
     (
         $(#[doc = $doc:literal])+
         $module:ident: $definition:ty, $key:ty, $document:ty, $page:ty,
-        tag $tag:literal, collection $collection:literal, one $one:literal, restore $restore:literal,
+        body $body:ty, tag $tag:literal, collection $collection:literal, one $one:literal, restore $restore:literal,
         called $one_called:literal, $many_called:literal,
         ids $list:literal $create:literal $get:literal $replace:literal $patch:literal $delete:literal $bring:literal
     ) => {
@@ -20,10 +27,9 @@ macro_rules! document_routes {
             use axum::extract::State;
             use axum::http::{HeaderMap, StatusCode};
             use axum::response::Response;
-            use serde_json::{Map, Value};
 
             use super::super::definitions::{self, FindQuery, Writer};
-            use crate::extract::{ApiJson, ApiQuery, IfMatch, PathKey};
+            use crate::extract::{ApiQuery, IfMatch, PathKey};
             use crate::problem::ApiResult;
             use crate::state::ApiState;
 
@@ -45,9 +51,9 @@ macro_rules! document_routes {
             pub async fn create(
                 State(state): State<Arc<ApiState>>,
                 Writer(change): Writer,
-                ApiJson(members): ApiJson<Map<String, Value>>,
+                body: $body,
             ) -> ApiResult<Response> {
-                definitions::create::<$definition>(&state, $collection, members, &change).await
+                definitions::create::<$definition>(&state, $collection, body.0, &change).await
             }
 
             /// Read one
@@ -70,9 +76,9 @@ macro_rules! document_routes {
                 PathKey(key): PathKey<$key>,
                 expected: IfMatch,
                 Writer(change): Writer,
-                ApiJson(members): ApiJson<Map<String, Value>>,
+                body: $body,
             ) -> ApiResult<Response> {
-                definitions::replace::<$definition>(&state, &key, expected, (members, &change)).await
+                definitions::replace::<$definition>(&state, &key, expected, (body.0, &change)).await
             }
 
             /// Change some members of one
@@ -86,9 +92,9 @@ macro_rules! document_routes {
                 PathKey(key): PathKey<$key>,
                 expected: IfMatch,
                 Writer(change): Writer,
-                ApiJson(members): ApiJson<Map<String, Value>>,
+                body: $body,
             ) -> ApiResult<Response> {
-                definitions::patch::<$definition>(&state, &key, expected, (members, &change)).await
+                definitions::patch::<$definition>(&state, &key, expected, (body.0, &change)).await
             }
 
             /// Delete one
@@ -122,7 +128,7 @@ macro_rules! document_routes {
 document_routes!(
     /// Segments: named groups of users.
     segments: domain::rules::definition::SegmentDefinition, domain::SegmentKey, crate::wire::SegmentDocument, crate::wire::SegmentDocumentPage,
-    tag "segments", collection "/api/v1/segments", one "/api/v1/segments/{key}", restore "/api/v1/segments/{key}/restore",
+    body super::Members, tag "segments", collection "/api/v1/segments", one "/api/v1/segments/{key}", restore "/api/v1/segments/{key}/restore",
     called "a segment", "segments",
     ids "list_segments" "create_segment" "get_segment" "replace_segment" "patch_segment" "delete_segment" "restore_segment"
 );
@@ -130,7 +136,7 @@ document_routes!(
 document_routes!(
     /// Layers: whose experiments exclude each other.
     layers: domain::rules::definition::LayerDefinition, domain::LayerKey, crate::wire::LayerDocument, crate::wire::LayerDocumentPage,
-    tag "segments", collection "/api/v1/layers", one "/api/v1/layers/{key}", restore "/api/v1/layers/{key}/restore",
+    body super::Members, tag "segments", collection "/api/v1/layers", one "/api/v1/layers/{key}", restore "/api/v1/layers/{key}/restore",
     called "a layer", "layers",
     ids "list_layers" "create_layer" "get_layer" "replace_layer" "patch_layer" "delete_layer" "restore_layer"
 );
@@ -138,7 +144,7 @@ document_routes!(
 document_routes!(
     /// Holdouts: who is kept out of every change.
     holdouts: domain::rules::definition::HoldoutDefinition, domain::HoldoutKey, crate::wire::HoldoutDocument, crate::wire::HoldoutDocumentPage,
-    tag "segments", collection "/api/v1/holdouts", one "/api/v1/holdouts/{key}", restore "/api/v1/holdouts/{key}/restore",
+    body super::Members, tag "segments", collection "/api/v1/holdouts", one "/api/v1/holdouts/{key}", restore "/api/v1/holdouts/{key}/restore",
     called "a holdout", "holdouts",
     ids "list_holdouts" "create_holdout" "get_holdout" "replace_holdout" "patch_holdout" "delete_holdout" "restore_holdout"
 );
@@ -146,7 +152,7 @@ document_routes!(
 document_routes!(
     /// Environments: where flags have settings of their own.
     environments: domain::catalog::EnvironmentDefinition, domain::EnvironmentKey, crate::wire::EnvironmentDocument, crate::wire::EnvironmentDocumentPage,
-    tag "catalog", collection "/api/v1/environments", one "/api/v1/environments/{key}", restore "/api/v1/environments/{key}/restore",
+    body super::Members, tag "catalog", collection "/api/v1/environments", one "/api/v1/environments/{key}", restore "/api/v1/environments/{key}/restore",
     called "an environment", "environments",
     ids "list_environments" "create_environment" "get_environment" "replace_environment" "patch_environment" "delete_environment" "restore_environment"
 );
@@ -154,7 +160,7 @@ document_routes!(
 document_routes!(
     /// Dimensions: by what results are broken down.
     dimensions: domain::catalog::DimensionDefinition, domain::DimensionKey, crate::wire::DimensionDocument, crate::wire::DimensionDocumentPage,
-    tag "catalog", collection "/api/v1/dimensions", one "/api/v1/dimensions/{key}", restore "/api/v1/dimensions/{key}/restore",
+    body super::Members, tag "catalog", collection "/api/v1/dimensions", one "/api/v1/dimensions/{key}", restore "/api/v1/dimensions/{key}/restore",
     called "a dimension", "dimensions",
     ids "list_dimensions" "create_dimension" "get_dimension" "replace_dimension" "patch_dimension" "delete_dimension" "restore_dimension"
 );
@@ -162,7 +168,7 @@ document_routes!(
 document_routes!(
     /// Projects: what belongs together.
     projects: domain::catalog::ProjectDefinition, domain::ProjectKey, crate::wire::ProjectDocument, crate::wire::ProjectDocumentPage,
-    tag "catalog", collection "/api/v1/projects", one "/api/v1/projects/{key}", restore "/api/v1/projects/{key}/restore",
+    body super::Members, tag "catalog", collection "/api/v1/projects", one "/api/v1/projects/{key}", restore "/api/v1/projects/{key}/restore",
     called "a project", "projects",
     ids "list_projects" "create_project" "get_project" "replace_project" "patch_project" "delete_project" "restore_project"
 );
@@ -170,7 +176,7 @@ document_routes!(
 document_routes!(
     /// Tags: what definitions are marked with.
     tags: domain::catalog::TagDefinition, domain::TagKey, crate::wire::TagDocument, crate::wire::TagDocumentPage,
-    tag "catalog", collection "/api/v1/tags", one "/api/v1/tags/{key}", restore "/api/v1/tags/{key}/restore",
+    body super::Members, tag "catalog", collection "/api/v1/tags", one "/api/v1/tags/{key}", restore "/api/v1/tags/{key}/restore",
     called "a tag", "tags",
     ids "list_tags" "create_tag" "get_tag" "replace_tag" "patch_tag" "delete_tag" "restore_tag"
 );
@@ -179,7 +185,7 @@ document_routes!(
     /// Rollout schedules: how a variation reaches more and more users.
     rollout_schedules: domain::rollout::RolloutScheduleDefinition, domain::RolloutScheduleKey,
     crate::wire::RolloutScheduleDocument, crate::wire::RolloutScheduleDocumentPage,
-    tag "rollout-schedules", collection "/api/v1/rollout-schedules", one "/api/v1/rollout-schedules/{key}",
+    body crate::handlers::rollouts::MembersOnOwnFlag, tag "rollout-schedules", collection "/api/v1/rollout-schedules", one "/api/v1/rollout-schedules/{key}",
     restore "/api/v1/rollout-schedules/{key}/restore",
     called "a rollout schedule", "rollout schedules",
     ids "list_rollout_schedules" "create_rollout_schedule" "get_rollout_schedule" "replace_rollout_schedule"
@@ -189,7 +195,7 @@ document_routes!(
 document_routes!(
     /// Feature flags: what products ask for.
     flags: domain::rules::definition::FlagDefinition, domain::FlagKey, crate::wire::FlagDocument, crate::wire::FlagDocumentPage,
-    tag "feature-flags", collection "/api/v1/feature-flags", one "/api/v1/feature-flags/{key}", restore "/api/v1/feature-flags/{key}/restore",
+    body super::Members, tag "feature-flags", collection "/api/v1/feature-flags", one "/api/v1/feature-flags/{key}", restore "/api/v1/feature-flags/{key}/restore",
     called "a feature flag", "feature flags",
     ids "list_feature_flags" "create_feature_flag" "get_feature_flag" "replace_feature_flag" "patch_feature_flag" "delete_feature_flag" "restore_feature_flag"
 );
@@ -197,7 +203,7 @@ document_routes!(
 document_routes!(
     /// Metrics: what is measured.
     metrics: domain::metric::MetricDefinition, domain::MetricKey, crate::wire::MetricDocument, crate::wire::MetricDocumentPage,
-    tag "metrics", collection "/api/v1/metrics", one "/api/v1/metrics/{key}", restore "/api/v1/metrics/{key}/restore",
+    body super::Members, tag "metrics", collection "/api/v1/metrics", one "/api/v1/metrics/{key}", restore "/api/v1/metrics/{key}/restore",
     called "a metric", "metrics",
     ids "list_metrics" "create_metric" "get_metric" "replace_metric" "patch_metric" "delete_metric" "restore_metric"
 );

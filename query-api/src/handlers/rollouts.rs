@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use axum::response::Response;
 use control::{ControlError, ObjectKind, RolloutAction};
 use domain::RolloutScheduleKey;
+use serde_json::{Map, Value};
 
 use super::definitions::{self, Writer};
-use crate::access::AllowedVersion;
-use crate::extract::{self, PathKey, SeenVersion};
+use crate::access::{self, AllowedVersion, Caller};
+use crate::extract::{self, ApiJson, PathKey, SeenVersion};
 use crate::problem::{ApiResult, Problem};
 use crate::state::ApiState;
 use crate::wire;
@@ -46,6 +47,26 @@ impl FromRequestParts<Arc<ApiState>> for Target {
                 version: seen.or(allowed),
             }),
         }
+    }
+}
+
+/// The members of a schedule, whose flag the caller may change: on a schedule for another's flag they could not act, and
+/// could not take it back either.
+pub struct MembersOnOwnFlag(pub Map<String, Value>);
+
+impl FromRequest<Arc<ApiState>> for MembersOnOwnFlag {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &Arc<ApiState>) -> ApiResult<Self> {
+        let (mut parts, body) = request.into_parts();
+        let caller = Caller::from_request_parts(&mut parts, state).await?;
+        let request = Request::from_parts(parts, body);
+        let ApiJson(members) = ApiJson::<Map<String, Value>>::from_request(request, state).await?;
+        // A patch without a flag leaves it as it is, and whoever came this far may change that one.
+        if let Some(flag) = members.get("flag").and_then(Value::as_str) {
+            access::refuse_foreign_flag(state, &caller.principal?, flag).await?;
+        }
+        Ok(Self(members))
     }
 }
 

@@ -1,19 +1,13 @@
 //! Who owns a definition, and who else may change it.
 
-use std::sync::Arc;
+use std::borrow::Borrow;
 
 use axum::Json;
-use axum::extract::State;
-use control::store::Ownership;
-use control::{Actor, Change, ObjectKind};
-use domain::experiment::ExperimentDefinition;
-use domain::rules::definition::FlagDefinition;
-use domain::{ExperimentKey, FlagKey};
+use control::store::{Definition, Ownership};
+use control::{Actor, Change};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::definitions::Writer;
-use crate::extract::{ApiJson, PathKey};
 use crate::problem::{ApiResult, Code, Problem};
 use crate::state::ApiState;
 
@@ -60,68 +54,123 @@ impl Sharing {
     }
 }
 
-/// Who may change an experiment
-#[utoipa::path(get, path = "/api/v1/experiments/{key}/sharing", tag = "access", operation_id = "get_experiment_sharing",
-    responses((status = 200, body = Sharing, description = "Its owner and those it is shared with.")))]
-pub async fn experiment(
-    State(state): State<Arc<ApiState>>,
-    PathKey(key): PathKey<ExperimentKey>,
-) -> ApiResult<Json<Sharing>> {
-    state.store.get::<ExperimentDefinition>(&key).await?;
-    read(&state, (ObjectKind::Experiment, key.as_str())).await
+/// The two handlers of a kind of definition that has owners. A macro writes them, because the documentation of a route is an
+/// attribute and an attribute cannot be passed to a function.
+macro_rules! sharing_routes {
+    ($(#[doc = $doc:literal])+ $module:ident: $definition:ty, path $path:literal, ids $get:literal $share:literal) => {
+        $(#[doc = $doc])+
+        pub mod $module {
+            use std::sync::Arc;
+
+            use axum::Json;
+            use axum::extract::State;
+            use control::Definition;
+
+            use super::super::definitions::Writer;
+            use super::Sharing;
+            use crate::extract::{ApiJson, PathKey};
+            use crate::problem::ApiResult;
+            use crate::state::ApiState;
+
+            type Key = <$definition as Definition>::Key;
+
+            /// Who may change one
+            #[utoipa::path(get, path = $path, tag = "access", operation_id = $get,
+                responses((status = 200, body = Sharing, description = "Its owner and those it is shared with.")))]
+            pub async fn get(
+                State(state): State<Arc<ApiState>>,
+                PathKey(key): PathKey<Key>,
+            ) -> ApiResult<Json<Sharing>> {
+                super::read::<$definition>(&state, &key).await
+            }
+
+            /// Give one away or share it
+            ///
+            /// For its owner, those it is shared with, and administrators.
+            #[utoipa::path(put, path = $path, tag = "access", operation_id = $share, request_body = Sharing,
+                responses((status = 200, body = Sharing, description = "As it is since.")))]
+            pub async fn share(
+                State(state): State<Arc<ApiState>>,
+                PathKey(key): PathKey<Key>,
+                Writer(change): Writer,
+                ApiJson(sharing): ApiJson<Sharing>,
+            ) -> ApiResult<Json<Sharing>> {
+                super::write::<$definition>(&state, &key, &sharing, &change).await
+            }
+        }
+    };
 }
 
-/// Give an experiment away or share it
-///
-/// For its owner, those it is shared with, and administrators.
-#[utoipa::path(put, path = "/api/v1/experiments/{key}/sharing", tag = "access", operation_id = "share_experiment",
-    request_body = Sharing, responses((status = 200, body = Sharing, description = "As it is since.")))]
-pub async fn share_experiment(
-    State(state): State<Arc<ApiState>>,
-    PathKey(key): PathKey<ExperimentKey>,
-    Writer(change): Writer,
-    ApiJson(sharing): ApiJson<Sharing>,
-) -> ApiResult<Json<Sharing>> {
-    state.store.get::<ExperimentDefinition>(&key).await?;
-    write(&state, (ObjectKind::Experiment, key.as_str()), &sharing, &change).await
+sharing_routes!(
+    /// Experiments.
+    experiments: domain::experiment::ExperimentDefinition,
+    path "/api/v1/experiments/{key}/sharing", ids "get_experiment_sharing" "share_experiment"
+);
+sharing_routes!(
+    /// Metrics.
+    metrics: domain::metric::MetricDefinition,
+    path "/api/v1/metrics/{key}/sharing", ids "get_metric_sharing" "share_metric"
+);
+sharing_routes!(
+    /// Feature flags.
+    flags: domain::rules::definition::FlagDefinition,
+    path "/api/v1/feature-flags/{key}/sharing", ids "get_feature_flag_sharing" "share_feature_flag"
+);
+sharing_routes!(
+    /// Segments.
+    segments: domain::rules::definition::SegmentDefinition,
+    path "/api/v1/segments/{key}/sharing", ids "get_segment_sharing" "share_segment"
+);
+sharing_routes!(
+    /// Layers.
+    layers: domain::rules::definition::LayerDefinition,
+    path "/api/v1/layers/{key}/sharing", ids "get_layer_sharing" "share_layer"
+);
+sharing_routes!(
+    /// Holdouts.
+    holdouts: domain::rules::definition::HoldoutDefinition,
+    path "/api/v1/holdouts/{key}/sharing", ids "get_holdout_sharing" "share_holdout"
+);
+sharing_routes!(
+    /// Environments.
+    environments: domain::catalog::EnvironmentDefinition,
+    path "/api/v1/environments/{key}/sharing", ids "get_environment_sharing" "share_environment"
+);
+sharing_routes!(
+    /// Dimensions.
+    dimensions: domain::catalog::DimensionDefinition,
+    path "/api/v1/dimensions/{key}/sharing", ids "get_dimension_sharing" "share_dimension"
+);
+sharing_routes!(
+    /// Projects.
+    projects: domain::catalog::ProjectDefinition,
+    path "/api/v1/projects/{key}/sharing", ids "get_project_sharing" "share_project"
+);
+sharing_routes!(
+    /// Tags.
+    tags: domain::catalog::TagDefinition,
+    path "/api/v1/tags/{key}/sharing", ids "get_tag_sharing" "share_tag"
+);
+sharing_routes!(
+    /// Rollout schedules.
+    rollout_schedules: domain::rollout::RolloutScheduleDefinition,
+    path "/api/v1/rollout-schedules/{key}/sharing", ids "get_rollout_schedule_sharing" "share_rollout_schedule"
+);
+
+async fn read<D: Definition>(state: &ApiState, key: &D::Key) -> ApiResult<Json<Sharing>> {
+    state.store.get::<D>(key).await?;
+    let ownership = state.store.ownership(D::KIND, Borrow::borrow(key)).await?;
+    Ok(Json(ownership.into()))
 }
 
-/// Who may change a feature flag
-#[utoipa::path(get, path = "/api/v1/feature-flags/{key}/sharing", tag = "access", operation_id = "get_feature_flag_sharing",
-    responses((status = 200, body = Sharing, description = "Its owner and those it is shared with.")))]
-pub async fn flag(
-    State(state): State<Arc<ApiState>>,
-    PathKey(key): PathKey<FlagKey>,
-) -> ApiResult<Json<Sharing>> {
-    state.store.get::<FlagDefinition>(&key).await?;
-    read(&state, (ObjectKind::Flag, key.as_str())).await
-}
-
-/// Give a feature flag away or share it
-///
-/// For its owner, those it is shared with, and administrators.
-#[utoipa::path(put, path = "/api/v1/feature-flags/{key}/sharing", tag = "access", operation_id = "share_feature_flag",
-    request_body = Sharing, responses((status = 200, body = Sharing, description = "As it is since.")))]
-pub async fn share_flag(
-    State(state): State<Arc<ApiState>>,
-    PathKey(key): PathKey<FlagKey>,
-    Writer(change): Writer,
-    ApiJson(sharing): ApiJson<Sharing>,
-) -> ApiResult<Json<Sharing>> {
-    state.store.get::<FlagDefinition>(&key).await?;
-    write(&state, (ObjectKind::Flag, key.as_str()), &sharing, &change).await
-}
-
-async fn read(state: &ApiState, (kind, key): (ObjectKind, &str)) -> ApiResult<Json<Sharing>> {
-    Ok(Json(state.store.ownership(kind, key).await?.into()))
-}
-
-async fn write(
+async fn write<D: Definition>(
     state: &ApiState,
-    object: (ObjectKind, &str),
+    key: &D::Key,
     sharing: &Sharing,
     change: &Change,
 ) -> ApiResult<Json<Sharing>> {
+    state.store.get::<D>(key).await?;
+    let object = (D::KIND, Borrow::<str>::borrow(key));
     state.store.share(object, &sharing.ownership()?, change).await?;
-    read(state, object).await
+    read::<D>(state, key).await
 }

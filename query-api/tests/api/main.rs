@@ -4,6 +4,7 @@
 
 mod access;
 mod analysis_plans;
+mod browser;
 mod catalog;
 mod conformance;
 mod definitions;
@@ -23,6 +24,7 @@ mod schemathesis;
 mod secrets;
 mod server;
 mod serving;
+mod sign_on;
 mod staleness;
 mod stream;
 mod support;

@@ -30,13 +30,21 @@ fn schedule(flag: &str) -> Value {
         "stages": [{"percent": 1.0, "trigger": {"type": "after", "seconds": 0}}]})
 }
 
+/// A change of what is at version 1.
+async fn versioned(server: &Server, (method, path): (&str, &str), cookie: &str, body: &Value) -> Answer {
+    let request = server.request(method, path).header("cookie", cookie);
+    let request = request.header("origin", format!("http://{}", server.address));
+    server.send(request.header("if-match", "\"v1\"").json(body)).await
+}
+
 async fn post(server: &Server, path: &str, cookie: &str, body: &Value) -> Answer {
     with_cookie(server, ("POST", path), cookie, Some(body)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_kind_belongs_to_whoever_made_it() {
-    // What must never change: a foreign developer is refused, changes nothing, and reads; an analyst reads alone.
+    // What must never change: a foreign developer is refused, changes nothing, and reads; an analyst reads alone. With its
+    // owner's leave they change it, and the owner can take that back.
     let server = guarded().await;
     let anna = person(&server, "anna", Role::Developer).await;
     let ben = person(&server, "ben", Role::Developer).await;
@@ -59,7 +67,28 @@ async fn each_kind_belongs_to_whoever_made_it() {
             let read = with_cookie(&server, ("GET", &one), other, None).await;
             assert_eq!((read.status, &read.json()["version"]), (200, &json!(1)));
         }
-        let deleted = with_cookie(&server, ("DELETE", &one), &anna, None).await;
+        let sharing = format!("{one}/sharing");
+        let shared = json!({"owner": "person:anna", "editors": ["person:ben"]});
+        for other in [&ben, &ana] {
+            let answer = with_cookie(&server, ("PUT", &sharing), other, Some(&shared)).await;
+            problem(&answer, 403, "forbidden");
+        }
+        let answer = with_cookie(&server, ("PUT", &sharing), &anna, Some(&shared)).await;
+        assert_eq!((answer.status, &answer.json()), (200, &shared), "{collection}");
+        let changed = with_cookie(&server, ("PUT", &one), &ben, Some(&definition)).await;
+        assert_eq!(changed.status, 200, "{collection}: {}", changed.text);
+        let own = json!({"owner": "person:anna", "editors": []});
+        let answer = with_cookie(&server, ("PUT", &sharing), &ben, Some(&own)).await;
+        assert_eq!(answer.status, 200, "{collection}: {}", answer.text);
+        let read = with_cookie(&server, ("GET", &sharing), &ana, None).await;
+        assert_eq!((read.status, &read.json()), (200, &own), "{collection}");
+        let current = with_cookie(&server, ("GET", &one), &anna, None).await;
+        let deleted = server
+            .request("DELETE", &one)
+            .header("cookie", &anna)
+            .header("origin", format!("http://{}", server.address))
+            .header("if-match", current.header("etag").unwrap());
+        let deleted = server.send(deleted).await;
         assert_eq!(deleted.status, 204, "{collection}: {}", deleted.text);
         // It is still hers to bring back.
         let restored = format!("{one}/restore");
@@ -84,20 +113,32 @@ async fn a_rollout_acts_for_whoever_may_change_its_flag() {
     let all = "/api/v1/rollout-schedules";
     let made = post(&server, all, &ben, &schedule("his")).await;
     assert_eq!(made.status, 201, "{}", made.text);
-    let turned = with_cookie(
-        &server,
-        ("PUT", "/api/v1/rollout-schedules/r"),
-        &ben,
-        Some(&schedule("hers")),
-    )
-    .await;
-    assert_eq!(turned.status, 200, "{}", turned.text);
+    // Nor can its owner tie it to a flag that they may not change, and lock themselves out.
+    let one = "/api/v1/rollout-schedules/r";
+    for (method, body) in [("PUT", schedule("hers")), ("PATCH", json!({"flag": "hers"}))] {
+        problem(
+            &versioned(&server, (method, one), &ben, &body).await,
+            403,
+            "forbidden",
+        );
+    }
+    problem(
+        &post(&server, all, &ben, &schedule("hers")).await,
+        403,
+        "forbidden",
+    );
+    let renamed = versioned(&server, ("PATCH", one), &ben, &json!({"name": "Slowly"})).await;
+    assert_eq!(renamed.status, 200, "{}", renamed.text);
+    let given = json!({"owner": "person:anna"});
+    let place = "/api/v1/feature-flags/his/sharing";
+    let given = with_cookie(&server, ("PUT", place), &ben, Some(&given)).await;
+    assert_eq!(given.status, 200, "{}", given.text);
     for action in ["start", "pause", "advance", "rollback"] {
         let path = format!("{all}/r/{action}");
         let answer = with_cookie(&server, ("POST", &path), &ben, None).await;
         problem(&answer, 403, "forbidden");
     }
-    let untouched = with_cookie(&server, ("GET", "/api/v1/feature-flags/hers"), &anna, None).await;
+    let untouched = with_cookie(&server, ("GET", "/api/v1/feature-flags/his"), &anna, None).await;
     assert_eq!(untouched.json()["version"], json!(1));
     // A version that was not the one looked at is told, as everywhere.
     let admin = person(&server, "boss", Role::Admin).await;

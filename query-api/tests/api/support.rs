@@ -61,7 +61,13 @@ impl Answer {
     }
 
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
+        self.headers(name).next()
+    }
+
+    /// Every value of a header, such as each cookie.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        let values = self.headers.get_all(name).iter();
+        values.map(|value| value.to_str().unwrap())
     }
 }
 
@@ -92,6 +98,15 @@ fn one_event_of(user: UnitId) -> mpsc::Receiver<std::io::Result<Bytes>> {
 
 fn clock() -> Arc<dyn control::Clock> {
     Arc::new(|| Timestamp::parse(NOW).unwrap())
+}
+
+/// What sends the requests. It follows nobody: a test looks at what it was answered.
+fn client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy();
+    builder
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .unwrap()
 }
 
 impl Server {
@@ -180,7 +195,7 @@ impl Server {
             collector,
             log,
             ruleset: Arc::new(ruleset),
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: client(),
             views,
             health: Arc::default(),
             shutdown: CancellationToken::new(),

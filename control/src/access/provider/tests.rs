@@ -85,6 +85,7 @@ impl Issuer {
                 ("ops".to_owned(), Role::Admin),
             ]
             .into(),
+            login: None,
         };
         change(&mut settings);
         let provider = Provider::new(settings, clock.clone()).unwrap();
