@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 /// Truth was computed in double precision by other programs from the same counts.
 const TOLERANCE: f64 = 1e-9;
 
+#[expect(clippy::print_stderr, reason = "a test that tests nothing says so")]
 fn datasets() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/datasets");
     let folder = option_env!("EXPERIMENTLY_DATASETS").map_or(beside, PathBuf::from);
@@ -25,6 +26,7 @@ fn datasets() -> Option<PathBuf> {
 }
 
 /// The known results; none where the folder is absent.
+#[expect(clippy::print_stderr, reason = "a test that tests nothing says so")]
 fn truth() -> Vec<Value> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference");
     let folder = option_env!("EXPERIMENTLY_REFERENCE").map_or(beside, PathBuf::from);
