@@ -15,6 +15,7 @@ use crate::rules::definition::{Condition, Factor, LayerSlot, Prerequisite};
 
 pub use design::{
     AnalysisMethod, AnalysisSettings, BANDIT_INTERVAL_MIN_SECONDS, BanditSettings, ExperimentType, LOOKS_MAX,
+    LiftPrior,
 };
 pub use life_cycle::{Decision, Outcome, Schedule, Transition};
 

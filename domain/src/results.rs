@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::AnalysisMethod;
+use crate::experiment::{AnalysisMethod, AnalysisSettings, LiftPrior};
 use crate::ids::{ExperimentKey, MetricKey, VariantKey};
 use crate::metric::{Direction, MetricKind, MetricRole};
 use crate::summary::Moments;
@@ -104,6 +104,18 @@ pub struct AnalysisPlan {
     /// last one is its end.
     #[serde(default)]
     pub looks: Vec<u64>,
+    /// What a Bayesian analysis believes of lifts beforehand; every difference as likely as any other when absent.
+    #[serde(default)]
+    pub prior: Option<LiftPrior>,
+    /// The relative lift up to which a Bayesian analysis takes variants as equal.
+    #[serde(default)]
+    pub equal_within: Option<f64>,
+    /// What a group-sequential analysis may spend on ending early for lack of effect; no such boundary when absent.
+    #[serde(default)]
+    pub futility_beta: Option<f64>,
+    /// Whether secondary metrics count only once every comparison of a goal metric was won.
+    #[serde(default)]
+    pub goals_first: bool,
 }
 
 /// The number of users at which an anytime-valid interval is tightest unless an experiment plans otherwise: a
@@ -122,6 +134,23 @@ impl AnalysisPlan {
             planned_units: DEFAULT_PLANNED_UNITS,
             method: AnalysisMethod::Sequential,
             looks: Vec::new(),
+            prior: None,
+            equal_within: None,
+            futility_beta: None,
+            goals_first: false,
         }
+    }
+
+    /// Takes over everything that an experiment's settings say of its analysis.
+    pub fn follow(&mut self, settings: &AnalysisSettings) {
+        self.alpha = settings.alpha;
+        self.correction = settings.correction;
+        self.planned_units = settings.planned_units.unwrap_or(self.planned_units);
+        self.method = settings.method;
+        self.looks = settings.decision_looks();
+        self.prior = settings.prior;
+        self.equal_within = settings.equal_within;
+        self.futility_beta = settings.futility_beta;
+        self.goals_first = settings.goals_first;
     }
 }

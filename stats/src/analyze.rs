@@ -10,6 +10,7 @@
 mod belief;
 mod comparison;
 mod decision;
+mod futility;
 mod looks;
 
 use std::collections::BTreeMap;
@@ -25,8 +26,10 @@ use crate::frequentist::sample::too_few;
 use crate::sequential::sample_ratio::{self, SampleRatioEvidence};
 use crate::srm;
 
+pub use belief::PracticalDifference;
 pub use comparison::{AnytimeEvidence, ArmResult, Comparison, Effect};
-pub use decision::Decision;
+pub use decision::{Decision, Gate};
+pub use futility::FutilityEvidence;
 pub use looks::{LookEvidence, LookTaken, Looks, PlannedEvidence};
 
 use looks::Course;
@@ -164,6 +167,7 @@ pub fn analyze_looks(
     decision::decide(plan, &course, checked.check.verdict, &mut metrics);
     let mut warnings = warnings(&checked, summary);
     warnings.extend(course.warning(plan, summary, looks));
+    warnings.extend(futility::warning(&metrics));
     Ok(Analysis {
         experiment: summary.experiment.clone(),
         as_of: summary.as_of,
@@ -230,7 +234,7 @@ fn analyze_metric(
         .map(|arm| {
             let mut compared = comparison::compare(plan, &arm.variant, of(control), of(arm));
             compared.planned = decides_at_looks(plan.method)
-                .then(|| course.evidence(plan, &metric.metric, &arm.variant, comparison::is_thin));
+                .then(|| course.evidence(plan, metric, &arm.variant, comparison::is_thin));
             compared
         })
         .collect();

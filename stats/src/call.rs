@@ -16,6 +16,7 @@ mod multiple;
 mod named;
 mod plan;
 mod portfolio;
+mod power;
 mod proportions;
 mod ratios;
 mod samples;

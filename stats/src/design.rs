@@ -3,5 +3,6 @@
 pub mod allocation;
 pub mod means;
 pub mod plan;
+pub mod power;
 pub mod proportions;
 pub mod sequential;

@@ -20,6 +20,7 @@ pub mod frequentist;
 pub mod heterogeneity;
 pub mod multiple;
 pub mod online_fdr;
+mod random;
 pub mod safety;
 pub mod sequential;
 pub mod special;

@@ -73,11 +73,7 @@ impl Store {
         let mut plan = AnalysisPlan::unplanned(experiment.control.clone());
         plan.weights = experiment.present_weights();
         plan.weights.retain(|_, weight| *weight > 0.0);
-        plan.alpha = experiment.analysis.alpha;
-        plan.correction = experiment.analysis.correction;
-        plan.planned_units = experiment.analysis.planned_units.unwrap_or(plan.planned_units);
-        plan.method = experiment.analysis.method;
-        plan.looks = experiment.analysis.decision_looks();
+        plan.follow(&experiment.analysis);
         plan.metrics = if experiment.metrics.is_empty() {
             self.every_metric().await?
         } else {

@@ -47,6 +47,17 @@ pub enum AnalysisMethod {
     Bayesian,
 }
 
+/// What is believed of the relative lift of every metric before the data: normal, so 0.05 is five percent.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiftPrior {
+    /// The lift that is expected; 0 as a rule.
+    #[serde(default)]
+    pub mean: f64,
+    /// Its standard deviation; above 0.
+    pub standard_deviation: f64,
+}
+
 /// The analysis that is planned before the start, and kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,6 +83,24 @@ pub struct AnalysisSettings {
     /// The numbers of exposed users at which looks are planned, ascending; any time when empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub looks: Vec<u64>,
+    /// What a Bayesian analysis believes of lifts beforehand; every difference as likely as any other when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<LiftPrior>,
+    /// The relative lift up to which a Bayesian analysis takes variants as equal, such as 0.01 for one percent either
+    /// way; above 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equal_within: Option<f64>,
+    /// The chance to miss the effect planned for that a group-sequential analysis may spend on ending early for lack of
+    /// effect; between 0 and 1, and less than 1 with half of alpha.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub futility_beta: Option<f64>,
+    /// Whether secondary metrics count only once every comparison of a goal metric was won.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub goals_first: bool,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The usual five in a hundred.
@@ -94,6 +123,10 @@ impl Default for AnalysisSettings {
             minimum_effect: None,
             power: default_power(),
             looks: Vec::new(),
+            prior: None,
+            equal_within: None,
+            futility_beta: None,
+            goals_first: false,
         }
     }
 }
@@ -101,6 +134,9 @@ impl Default for AnalysisSettings {
 /// Looks of a group-sequential analysis that names none but says for how many users it is planned: as many as gain
 /// most of what more would.
 const EVEN_LOOKS: u64 = 5;
+
+/// The smallest spread of a prior: a millionth of the control's mean, beyond which data could not move it.
+const SMALLEST_LIFT: f64 = 0.999e-6;
 
 /// The most planned looks: beyond that the anytime-valid analysis loses nothing.
 pub const LOOKS_MAX: usize = 50;
@@ -147,6 +183,47 @@ impl AnalysisSettings {
         }
         if self.looks.len() > LOOKS_MAX {
             return Some("looks are at most 50");
+        }
+        self.belief_problem().or_else(|| self.stopping_problem())
+    }
+
+    /// What is wrong with what is believed beforehand.
+    fn belief_problem(&self) -> Option<&'static str> {
+        let is_bayesian = self.method == AnalysisMethod::Bayesian;
+        if !is_bayesian && (self.prior.is_some() || self.equal_within.is_some()) {
+            return Some("prior and equal_within are for the method bayesian");
+        }
+        let spread = |prior: LiftPrior| prior.standard_deviation;
+        let is_sound = |prior: LiftPrior| {
+            prior.mean.is_finite() && spread(prior).is_finite() && spread(prior) > SMALLEST_LIFT
+        };
+        if self.prior.is_some_and(|prior| !is_sound(prior)) {
+            return Some("the prior has a finite mean and a finite standard_deviation of at least 0.000001");
+        }
+        if self
+            .equal_within
+            .is_some_and(|lift| !(lift.is_finite() && lift > 0.0))
+        {
+            return Some("equal_within is a finite number above 0");
+        }
+        None
+    }
+
+    /// What is wrong with futility and with the order of metrics.
+    fn stopping_problem(&self) -> Option<&'static str> {
+        if let Some(beta) = self.futility_beta {
+            if self.method != AnalysisMethod::GroupSequential {
+                return Some("futility_beta is for the method group_sequential");
+            }
+            if !(beta > 0.0 && beta + 0.5 * self.alpha < 1.0) {
+                return Some("futility_beta lies between 0 and 1, and with half of alpha below 1");
+            }
+        }
+        if self.goals_first && self.method == AnalysisMethod::Bayesian {
+            return Some("goals_first is for methods with an error rate, not for bayesian");
+        }
+        if self.goals_first && self.correction != Correction::Holm {
+            return Some("goals_first needs the correction holm");
         }
         None
     }
@@ -239,6 +316,65 @@ mod tests {
         check(GroupSequential, Some(1_001), &[], &[201, 401, 601, 801, 1_001]);
         check(GroupSequential, Some(2), &[], &[1, 2]);
         check(GroupSequential, None, &[], &[]);
+    }
+
+    #[test]
+    fn a_plan_says_in_one_sentence_what_it_cannot_be() {
+        let check = |json: serde_json::Value, expected: Option<&str>| {
+            let settings: AnalysisSettings = serde_json::from_value(json.clone()).unwrap();
+            assert_eq!(settings.problem(), expected, "{json}");
+        };
+        for sound in [
+            serde_json::json!({"method": "bayesian", "prior": {"standard_deviation": 0.05}, "equal_within": 0.01}),
+            serde_json::json!({"method": "bayesian", "prior": {"mean": -0.1, "standard_deviation": 1e-6}}),
+            serde_json::json!({"method": "group_sequential", "futility_beta": 0.2, "goals_first": true}),
+            serde_json::json!({"goals_first": true}),
+        ] {
+            check(sound, None);
+        }
+        let prior = Some("the prior has a finite mean and a finite standard_deviation of at least 0.000001");
+        for sd in [0.0, -1.0, 1e-9] {
+            check(
+                serde_json::json!({"method": "bayesian", "prior": {"standard_deviation": sd}}),
+                prior,
+            );
+        }
+        check(
+            serde_json::json!({"prior": {"standard_deviation": 0.1}}),
+            Some("prior and equal_within are for the method bayesian"),
+        );
+        check(
+            serde_json::json!({"method": "bayesian", "equal_within": 0.0}),
+            Some("equal_within is a finite number above 0"),
+        );
+        check(
+            serde_json::json!({"futility_beta": 0.2}),
+            Some("futility_beta is for the method group_sequential"),
+        );
+        for beta in [0.0, 0.975, 1.0] {
+            check(
+                serde_json::json!({"method": "group_sequential", "futility_beta": beta}),
+                Some("futility_beta lies between 0 and 1, and with half of alpha below 1"),
+            );
+        }
+        check(
+            serde_json::json!({"goals_first": true, "correction": "benjamini_hochberg"}),
+            Some("goals_first needs the correction holm"),
+        );
+        check(
+            serde_json::json!({"goals_first": true, "method": "bayesian"}),
+            Some("goals_first is for methods with an error rate, not for bayesian"),
+        );
+        let unknown = serde_json::from_value::<AnalysisSettings>(serde_json::json!({"rope": 0.1}));
+        assert!(unknown.is_err());
+    }
+
+    #[test]
+    fn what_was_saved_before_reads_and_writes_as_it_was() {
+        let saved = serde_json::to_value(AnalysisSettings::default()).unwrap();
+        for name in ["prior", "equal_within", "futility_beta", "goals_first"] {
+            assert!(saved.get(name).is_none(), "{saved}");
+        }
     }
 
     #[test]

@@ -224,6 +224,27 @@ pub struct Analysis {
     /// The numbers of exposed users at which looks are planned, ascending; any time when empty.
     #[schema(required = false)]
     pub looks: Vec<u64>,
+    /// What a Bayesian analysis believes of lifts beforehand; every difference as likely as any other when absent.
+    pub prior: Option<LiftPrior>,
+    /// The relative lift up to which a Bayesian analysis takes variants as equal, such as 0.01; above 0.
+    pub equal_within: Option<f64>,
+    /// The chance to miss the effect planned for that a group-sequential analysis may spend on ending early for lack of
+    /// effect; between 0 and 1.
+    pub futility_beta: Option<f64>,
+    /// Whether secondary metrics count only once every comparison of a goal metric was won; needs the correction `holm`.
+    #[schema(required = false, default = false)]
+    pub goals_first: bool,
+}
+
+/// What is believed of the relative lift of every metric before the data: normal.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LiftPrior {
+    /// The lift that is expected.
+    #[schema(required = false, default = 0.0)]
+    pub mean: f64,
+    /// Its standard deviation, such as 0.05 for five percent; above 0.
+    #[schema(example = 0.05)]
+    pub standard_deviation: f64,
 }
 
 /// How a bandit learns.

@@ -13,8 +13,8 @@ use crate::frequentist::exact::{self, Table};
 use crate::frequentist::{mean, relative};
 use crate::sequential::asymptotic;
 
-use super::belief;
-use super::decision::Decision;
+use super::belief::{self, PracticalDifference};
+use super::decision::{Decision, Gate};
 use super::looks::PlannedEvidence;
 
 /// Expected users with an event, in the smaller arm, from which a proportion's intervals hold at every look.
@@ -65,6 +65,10 @@ pub struct Comparison {
     pub planned: Option<PlannedEvidence>,
     /// What is believed of treatment minus control, where the plan decides by it.
     pub posterior: Option<Estimate>,
+    /// The chances that the difference matters, where the plan says up to where it does not.
+    pub practical: Option<PracticalDifference>,
+    /// Whether the gate before a secondary metric is open, where the plan puts goals first; absent for other metrics.
+    pub gate: Option<Gate>,
     /// What a reader should know about this comparison.
     pub warnings: Vec<String>,
     /// Why the comparison is absent or incomplete.
@@ -135,6 +139,8 @@ pub fn compare(
         exact_p_value: None,
         planned: None,
         posterior: None,
+        practical: None,
+        gate: None,
         warnings: Vec::new(),
         reason: None,
     };
@@ -143,7 +149,9 @@ pub fn compare(
         return comparison;
     };
     if plan.method == AnalysisMethod::Bayesian {
-        comparison.posterior = Some(belief::believed(&control, &treatment, plan.alpha));
+        let believed = belief::believed(plan, &control, &treatment);
+        comparison.posterior = Some(believed.estimate);
+        comparison.practical = believed.practical;
     }
     let pair = Pair { control, treatment };
     comparison.exact_p_value = pair.exact_p_value();

@@ -1,10 +1,11 @@
 //! Adjustment over all comparisons, and the one word that a comparison comes down to.
 
 use domain::experiment::AnalysisMethod;
-use domain::metric::Direction;
+use domain::metric::{Direction, MetricRole};
 use domain::results::{AnalysisPlan, Correction};
 use serde::Serialize;
 
+use super::belief::PracticalDifference;
 use super::comparison::{Comparison, Effect};
 use super::looks::Course;
 use super::{MetricAnalysis, SampleRatioVerdict};
@@ -24,11 +25,21 @@ pub enum Decision {
     Undecided,
 }
 
-/// An adjusted p-value with the error rate of the interval that matches it.
+/// Whether secondary metrics count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Gate {
+    /// Every comparison of a goal metric was won: the metric counts.
+    Open,
+    /// Not every comparison of a goal metric was won: the metric explains and decides nothing.
+    Closed,
+}
+
+/// An adjusted p-value with the error rate of the interval that matches it; none has one behind a closed gate.
 #[derive(Debug, Clone, Copy)]
 struct Adjusted {
     p_value: f64,
-    alpha: f64,
+    alpha: Option<f64>,
 }
 
 /// Adjusts p-values and intervals over metrics × variants and decides every comparison.
@@ -38,55 +49,56 @@ pub fn decide(
     sample_ratio: SampleRatioVerdict,
     metrics: &mut [MetricAnalysis],
 ) {
-    adjust_each(
-        plan.correction,
-        plan.alpha,
-        metrics,
-        fixed_p,
-        |comparison, adjusted| {
-            comparison.adjusted_p_value = Some(adjusted.p_value);
-        },
-    );
-    adjust_each(
-        plan.correction,
-        plan.alpha,
-        metrics,
-        anytime_p,
-        |comparison, adjusted| {
-            comparison.anytime_adjusted_p_value = Some(adjusted.p_value);
-            comparison.absolute.anytime.adjusted_interval =
-                absolute_interval(plan, &comparison.absolute.anytime.estimate, adjusted.alpha);
-        },
-    );
-    adjust_each(
-        plan.correction,
-        plan.alpha,
-        metrics,
-        anytime_relative_p,
-        |comparison, adjusted| {
-            comparison.relative.anytime.adjusted_interval =
-                relative_interval(plan, &comparison.relative.anytime.estimate, adjusted.alpha);
-        },
-    );
-    adjust_each(
-        plan.correction,
-        plan.alpha,
-        metrics,
-        planned_p,
-        |comparison, adjusted| {
-            if let Some(planned) = &mut comparison.planned {
-                planned.adjusted_p_value = Some(adjusted.p_value);
-                planned.adjusted_interval = course.interval(plan, planned, adjusted.alpha);
-            }
-        },
-    );
+    adjust_each(plan, metrics, fixed_p, |comparison, adjusted| {
+        comparison.adjusted_p_value = Some(adjusted.p_value);
+    });
+    adjust_each(plan, metrics, anytime_p, |comparison, adjusted| {
+        comparison.anytime_adjusted_p_value = Some(adjusted.p_value);
+        comparison.absolute.anytime.adjusted_interval = adjusted
+            .alpha
+            .and_then(|alpha| absolute_interval(plan, &comparison.absolute.anytime.estimate, alpha));
+    });
+    adjust_each(plan, metrics, anytime_relative_p, |comparison, adjusted| {
+        comparison.relative.anytime.adjusted_interval = adjusted
+            .alpha
+            .and_then(|alpha| relative_interval(plan, &comparison.relative.anytime.estimate, alpha));
+    });
+    adjust_each(plan, metrics, planned_p, |comparison, adjusted| {
+        if let Some(planned) = &mut comparison.planned {
+            planned.adjusted_p_value = Some(adjusted.p_value);
+            planned.adjusted_interval = adjusted
+                .alpha
+                .and_then(|alpha| course.interval(plan, planned, alpha));
+        }
+    });
+    let gate = plan.goals_first.then(|| gate(plan, metrics));
     for metric in metrics {
         for comparison in &mut metric.comparisons {
+            comparison.gate = gate.filter(|_| metric.role == MetricRole::Secondary);
             let interval = deciding_interval(plan.method, comparison)
                 .filter(|_| sample_ratio != SampleRatioVerdict::Mismatch);
-            comparison.decision = word(metric.direction, interval);
+            comparison.decision = word(metric.direction, interval, comparison.practical);
         }
     }
+}
+
+/// Whether every comparison of a goal metric was won by the p-value that decides.
+fn gate(plan: &AnalysisPlan, metrics: &[MetricAnalysis]) -> Gate {
+    let won = |comparison: &Comparison| {
+        let p_value = match plan.method {
+            AnalysisMethod::Sequential | AnalysisMethod::Bayesian => comparison.anytime_adjusted_p_value,
+            AnalysisMethod::FixedHorizon | AnalysisMethod::GroupSequential => comparison
+                .planned
+                .as_ref()
+                .and_then(|planned| planned.adjusted_p_value),
+        };
+        p_value.is_some_and(|p_value| p_value <= plan.alpha)
+    };
+    let mut goals = metrics
+        .iter()
+        .filter(|metric| metric.role == MetricRole::Goal)
+        .flat_map(|metric| &metric.comparisons);
+    if goals.all(won) { Gate::Open } else { Gate::Closed }
 }
 
 fn fixed_p(comparison: &Comparison) -> Option<f64> {
@@ -111,37 +123,79 @@ fn p_of(effect: &Effect) -> Option<f64> {
 }
 
 /// Adjusts one kind of p-value over all comparisons that have it and hands each its own.
+///
+/// Where the plan puts goals first, goals, secondary metrics and guardrails are families of their own; no adjusted
+/// p-value of a secondary metric is below the largest one of a goal (Westfall and Krishen 2001).
 fn adjust_each(
-    correction: Correction,
-    alpha: f64,
+    plan: &AnalysisPlan,
     metrics: &mut [MetricAnalysis],
     p_value: fn(&Comparison) -> Option<f64>,
     mut write: impl FnMut(&mut Comparison, Adjusted),
 ) {
-    let p_values: Vec<f64> = metrics
-        .iter()
-        .flat_map(|metric| &metric.comparisons)
-        .filter_map(p_value)
+    if !plan.goals_first {
+        adjust_family(plan, metrics, |_| true, p_value, 0.0, &mut write);
+        return;
+    }
+    let is = |role: MetricRole| move |metric: &MetricAnalysis| metric.role == role;
+    let worst = adjust_family(plan, metrics, is(MetricRole::Goal), p_value, 0.0, &mut write);
+    adjust_family(
+        plan,
+        metrics,
+        is(MetricRole::Secondary),
+        p_value,
+        worst,
+        &mut write,
+    );
+    // What must not get worse waits for nothing.
+    adjust_family(plan, metrics, is(MetricRole::Guardrail), p_value, 0.0, &mut write);
+}
+
+/// Adjusts one family behind a gate; gives the largest adjusted p-value, 1 where a comparison has none.
+fn adjust_family(
+    plan: &AnalysisPlan,
+    metrics: &mut [MetricAnalysis],
+    belongs: impl Fn(&MetricAnalysis) -> bool,
+    p_value: fn(&Comparison) -> Option<f64>,
+    gate: f64,
+    write: &mut impl FnMut(&mut Comparison, Adjusted),
+) -> f64 {
+    let family: Vec<&mut Comparison> = metrics
+        .iter_mut()
+        .filter(|metric| belongs(metric))
+        .flat_map(|metric| &mut metric.comparisons)
         .collect();
-    let (adjusted, alphas) = match correction {
-        Correction::None => (Ok(p_values.clone()), Ok(vec![alpha; p_values.len()])),
-        Correction::Holm => (adjust::holm(&p_values), intervals::holm_alphas(&p_values, alpha)),
+    let all = family.len();
+    let p_values: Vec<f64> = family
+        .iter()
+        .filter_map(|comparison| p_value(comparison))
+        .collect();
+    let (adjusted, alphas) = match plan.correction {
+        Correction::None => (Ok(p_values.clone()), Ok(vec![plan.alpha; p_values.len()])),
+        Correction::Holm => (
+            adjust::holm(&p_values),
+            intervals::holm_alphas(&p_values, plan.alpha),
+        ),
         Correction::BenjaminiHochberg => (
             adjust::benjamini_hochberg(&p_values),
-            intervals::benjamini_hochberg_alphas(&p_values, alpha),
+            intervals::benjamini_hochberg_alphas(&p_values, plan.alpha),
         ),
     };
     // P-values of our own tests lie between 0 and 1; were one not a number, none would be shown as adjusted.
     let (Ok(adjusted), Ok(alphas)) = (adjusted, alphas) else {
-        return;
+        return 1.0;
     };
-    let with_p = metrics
-        .iter_mut()
-        .flat_map(|metric| &mut metric.comparisons)
+    let is_open = gate <= plan.alpha;
+    let mut worst = if p_values.len() < all { 1.0 } else { gate };
+    let with_p = family
+        .into_iter()
         .filter(|comparison| p_value(comparison).is_some());
     for ((comparison, p_value), alpha) in with_p.zip(adjusted).zip(alphas) {
+        let p_value = f64::max(p_value, gate);
+        worst = worst.max(p_value);
+        let alpha = is_open.then_some(alpha);
         write(comparison, Adjusted { p_value, alpha });
     }
+    worst
 }
 
 fn absolute_interval(plan: &AnalysisPlan, estimate: &Estimate, alpha: f64) -> Option<Interval> {
@@ -179,15 +233,21 @@ fn deciding_interval(method: AnalysisMethod, comparison: &Comparison) -> Option<
     }
 }
 
-fn word(direction: Direction, interval: Option<Interval>) -> Decision {
+fn word(
+    direction: Direction,
+    interval: Option<Interval>,
+    practical: Option<PracticalDifference>,
+) -> Decision {
     let Some(interval) = interval else {
         return Decision::Undecided;
     };
+    // What the plan takes as equal is neither better nor worse.
+    let (lower, upper) = practical.map_or((0.0, 0.0), |region| (region.lower, region.upper));
     match direction {
-        Direction::Up if interval.is_above(0.0) => Decision::Better,
-        Direction::Up if interval.is_below(0.0) => Decision::Worse,
-        Direction::Down if interval.is_below(0.0) => Decision::Better,
-        Direction::Down if interval.is_above(0.0) => Decision::Worse,
+        Direction::Up if interval.is_above(upper) => Decision::Better,
+        Direction::Up if interval.is_below(lower) => Decision::Worse,
+        Direction::Down if interval.is_below(lower) => Decision::Better,
+        Direction::Down if interval.is_above(upper) => Decision::Worse,
         Direction::Up | Direction::Down => Decision::Undecided,
     }
 }

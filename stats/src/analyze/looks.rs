@@ -8,11 +8,12 @@
 //! 2008): adjusted over comparisons like any other.
 
 use domain::Timestamp;
+use domain::VariantKey;
 use domain::experiment::AnalysisMethod;
-use domain::results::{AnalysisPlan, ExperimentSummary, MetricSummary};
-use domain::{MetricKey, VariantKey};
+use domain::results::{AnalysisPlan, ExperimentSummary, MetricPlan, MetricSummary};
 use serde::Serialize;
 
+use super::futility::{self, FutilityEvidence};
 use crate::error::StatsError;
 use crate::estimate::{ArmUnits, Estimate, Interval};
 use crate::frequentist::contrast::{Alternative, Contrast, Question};
@@ -66,7 +67,7 @@ pub struct LookEvidence {
 
 impl LookEvidence {
     /// The statistic that may decide.
-    fn counted(&self) -> Option<f64> {
+    pub(super) fn counted(&self) -> Option<f64> {
         self.statistic.filter(|_| !self.thin)
     }
 }
@@ -87,6 +88,8 @@ pub struct PlannedEvidence {
     pub adjusted_interval: Option<Interval>,
     /// What to report when the boundary at the plan's error rate was crossed: the plain estimate is then too large.
     pub at_stop: Option<AdjustedEstimate>,
+    /// Whether an end for lack of effect is due, where the plan allows for one.
+    pub futility: Option<FutilityEvidence>,
 }
 
 /// Every look that was taken, with its place on the scale of information.
@@ -193,7 +196,7 @@ impl<'a> Course<'a> {
     pub fn evidence(
         &self,
         plan: &AnalysisPlan,
-        metric: &MetricKey,
+        metric: &MetricPlan,
         variant: &VariantKey,
         is_thin: impl Fn(MetricSummary, MetricSummary) -> bool,
     ) -> PlannedEvidence {
@@ -202,7 +205,7 @@ impl<'a> Course<'a> {
         for (index, summary) in self.summaries.iter().enumerate() {
             let of = |variant: &VariantKey| {
                 let arm = summary.arms.iter().find(|arm| arm.variant == *variant)?;
-                arm.metrics.get(metric).copied()
+                arm.metrics.get(&metric.metric).copied()
             };
             let critical_value = critical.get(index).copied().flatten();
             looks.push(match (of(&plan.control), of(variant)) {
@@ -222,9 +225,11 @@ impl<'a> Course<'a> {
             adjusted_p_value: None,
             adjusted_interval: None,
             at_stop: None,
+            futility: None,
             looks,
         };
         evidence.at_stop = self.at_stop(plan, &evidence.looks);
+        evidence.futility = futility::evidence(plan, &self.information, metric.direction, &evidence.looks);
         evidence
     }
 

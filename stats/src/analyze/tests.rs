@@ -225,3 +225,148 @@ fn what_is_absent_has_a_reason() {
     let text = serde_json::to_value(analysis).unwrap();
     assert_eq!(text["sample_ratio"]["verdict"], "ok");
 }
+
+fn bayesian() -> AnalysisPlan {
+    AnalysisPlan {
+        method: AnalysisMethod::Bayesian,
+        ..plan()
+    }
+}
+
+#[test]
+fn a_prior_draws_towards_itself_whatever_the_metrics_unit() {
+    // The posterior by hand: precisions add, 1/se² of the data and 1/(0.05·|mean of control|)² of the prior.
+    let of = |scale: f64| {
+        let arms = summary(vec![
+            arm(
+                "control",
+                400,
+                &[("time", sum(400, 10.0 * scale, 25.0 * scale * scale))],
+            ),
+            arm(
+                "green",
+                400,
+                &[("time", sum(400, 11.0 * scale, 25.0 * scale * scale))],
+            ),
+        ]);
+        let mut believing = bayesian();
+        believing.prior = Some(domain::experiment::LiftPrior {
+            mean: 0.02,
+            standard_deviation: 0.05,
+        });
+        analyze(&believing, &arms).unwrap().metrics[0].comparisons[0].clone()
+    };
+    let seconds = of(1.0);
+    let posterior = seconds.posterior.clone().unwrap();
+    let (data, prior) = (400.0 / 50.0, 1.0 / 0.25);
+    let mean = (data * 1.0 + prior * 0.2) / (data + prior);
+    assert!(
+        (posterior.estimate.unwrap() - mean).abs() < 1e-12,
+        "{posterior:?}"
+    );
+    assert!((posterior.standard_error.unwrap() - f64::sqrt(1.0 / (data + prior))).abs() < 1e-12);
+    let other = of(1e6).posterior.unwrap();
+    assert!((other.estimate.unwrap() / 1e6 - mean).abs() < 1e-12);
+    assert!(
+        (other.posterior.unwrap().chance_to_win - posterior.posterior.unwrap().chance_to_win).abs() < 1e-12
+    );
+    assert_eq!(seconds.practical, None);
+}
+
+#[test]
+fn a_prior_without_a_scale_has_a_reason() {
+    let arms = summary(vec![
+        arm("control", 400, &[("time", sum(400, 0.0, 25.0))]),
+        arm("green", 400, &[("time", sum(400, 1.0, 25.0))]),
+    ]);
+    let mut believing = bayesian();
+    believing.equal_within = Some(0.1);
+    let flat = analyze(&believing, &arms).unwrap().metrics[0].comparisons[0].clone();
+    assert!(flat.posterior.unwrap().interval.is_some() && flat.practical.is_none());
+    believing.prior = Some(domain::experiment::LiftPrior {
+        mean: 0.0,
+        standard_deviation: 0.05,
+    });
+    let absent = analyze(&believing, &arms).unwrap().metrics[0].comparisons[0].clone();
+    let reason = absent.posterior.unwrap().reason.unwrap();
+    assert_eq!(reason.code(), "baseline_not_positive");
+}
+
+#[test]
+fn what_lies_within_the_plans_region_is_neither_better_nor_worse() {
+    let of = |kind: fn(u64) -> MetricSummary, left: u64, right: u64, within: f64| {
+        let arms = summary(vec![
+            arm("control", 100_000, &[("purchase", kind(left))]),
+            arm("green", 100_000, &[("purchase", kind(right))]),
+        ]);
+        let mut believing = bayesian();
+        believing.equal_within = Some(within);
+        analyze(&believing, &arms).unwrap().metrics[0].comparisons[0].clone()
+    };
+    let rate: fn(u64) -> MetricSummary = |successes| proportion(successes, 100_000);
+    let mean: fn(u64) -> MetricSummary = |thousandth| sum(100_000, thousandth as f64 / 1e5, 0.25);
+    for kind in [rate, mean] {
+        let won = of(kind, 20_000, 21_000, 0.01);
+        assert_eq!(won.decision, Decision::Better);
+        let small = of(kind, 20_000, 21_000, 0.04);
+        assert_eq!(small.decision, Decision::Undecided);
+        let region = small.practical.unwrap();
+        assert!((region.upper - 0.008).abs() < 1e-12 && !region.equal);
+        let chances = region.chance_below + region.chance_within + region.chance_above;
+        assert!((chances - 1.0).abs() < 1e-9, "{region:?}");
+        let same = of(kind, 20_000, 20_010, 0.04).practical.unwrap();
+        assert!(same.equal && same.chance_within > 0.99, "{same:?}");
+    }
+}
+
+#[test]
+fn secondary_metrics_wait_for_every_goal_and_guardrails_for_none() {
+    let metrics = |goal: f64| {
+        [
+            ("goal", sum(5_000, goal, 4.0)),
+            ("second", sum(5_000, if goal > 10.0 { 10.4 } else { 10.0 }, 4.0)),
+            ("crash", sum(5_000, if goal > 10.0 { 10.5 } else { 10.0 }, 4.0)),
+        ]
+    };
+    let of = |goal: f64| {
+        let arms = summary(vec![
+            arm("control", 5_000, &metrics(10.0)),
+            arm("green", 5_000, &metrics(goal)),
+        ]);
+        let used = |name: &str, role, direction| MetricPlan {
+            metric: metric(name),
+            role,
+            direction,
+        };
+        let ordered = AnalysisPlan {
+            goals_first: true,
+            metrics: vec![
+                used("second", MetricRole::Secondary, Direction::Up),
+                used("goal", MetricRole::Goal, Direction::Up),
+                used("crash", MetricRole::Guardrail, Direction::Down),
+            ],
+            ..plan()
+        };
+        analyze(&ordered, &arms).unwrap()
+    };
+    let only = |analysis: &Analysis, index: usize| analysis.metrics[index].comparisons[0].clone();
+    let lost = of(10.01);
+    let [second, goal, crash] = [0, 1, 2].map(|index| only(&lost, index));
+    assert_eq!((goal.decision, goal.gate), (Decision::Undecided, None));
+    assert_eq!(
+        (second.decision, second.gate),
+        (Decision::Undecided, Some(Gate::Closed))
+    );
+    // Behind a closed gate the p-value is at least the goal's, and no interval has a level that would match it.
+    assert_eq!(second.anytime_adjusted_p_value, goal.anytime_adjusted_p_value);
+    assert_eq!(second.absolute.anytime.adjusted_interval, None);
+    assert_eq!((crash.decision, crash.gate), (Decision::Worse, None));
+    let won = of(10.5);
+    let [second, goal, _] = [0, 1, 2].map(|index| only(&won, index));
+    assert_eq!(goal.decision, Decision::Better);
+    assert_eq!(
+        (second.decision, second.gate),
+        (Decision::Better, Some(Gate::Open))
+    );
+    assert!(second.absolute.anytime.adjusted_interval.is_some());
+}

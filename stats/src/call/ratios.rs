@@ -251,19 +251,6 @@ fn quantity(inputs: &Inputs<'_>) -> Result<Quantity, StatsError> {
 
 /// The Poisson bootstrap on buckets, each a pair [numerator, denominator].
 pub fn poisson_bootstrap(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    let buckets = |field: &str| {
-        let pairs = inputs.list(field)?.iter().map(|pair| {
-            let part = |index: usize| pair.get(index).and_then(Value::as_f64);
-            match (part(0), part(1)) {
-                (Some(numerator), Some(denominator)) => Ok(bootstrap::Bucket {
-                    numerator,
-                    denominator,
-                }),
-                _ => Err(StatsError::invalid(field, "must be a list of pairs of numbers")),
-            }
-        });
-        pairs.collect::<Result<Vec<_>, _>>()
-    };
     let statistic = if inputs.flag_or("relative", false)? {
         bootstrap::Statistic::RelativeLift
     } else {
@@ -275,7 +262,7 @@ pub fn poisson_bootstrap(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         replicates: inputs.count_or("replicates", 2_000)?,
         seed: inputs.count_or("seed", 0)?,
     };
-    let (control, treatment) = (buckets("control")?, buckets("treatment")?);
+    let (control, treatment) = (buckets(inputs, "control")?, buckets(inputs, "treatment")?);
     let answer = bootstrap::poisson(&control, &treatment, how)?;
     let units = ArmUnits {
         control: control.len() as u64,
@@ -298,4 +285,19 @@ pub fn poisson_bootstrap(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         "warnings": answer.warnings,
     });
     Ok(completed(result, &named))
+}
+
+/// A list of buckets, each as numerator and denominator.
+pub fn buckets(inputs: &Inputs<'_>, field: &str) -> Result<Vec<bootstrap::Bucket>, StatsError> {
+    let pairs = inputs.list(field)?.iter().map(|pair| {
+        let part = |index: usize| pair.get(index).and_then(Value::as_f64);
+        match (part(0), part(1)) {
+            (Some(numerator), Some(denominator)) => Ok(bootstrap::Bucket {
+                numerator,
+                denominator,
+            }),
+            _ => Err(StatsError::invalid(field, "must be a list of pairs of numbers")),
+        }
+    });
+    pairs.collect()
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::inputs::Inputs;
 use super::{
-    bandits, bayes, design, group, means, multiple, plan, portfolio, proportions, ratios, samples,
+    bandits, bayes, design, group, means, multiple, plan, portfolio, power, proportions, ratios, samples,
     sequential, special,
 };
 use crate::error::StatsError;
@@ -169,6 +169,14 @@ pub const METHODS: &[Method] = &[
     row("sample_size_mann_whitney", design::sample_size_ranks),
     row("allocation_many_to_one", design::allocation_shares),
     row("duration", design::duration),
+    row("design_dunnett", power::dunnett),
+    row("design_quantile", power::quantile),
+    row("design_mann_whitney", power::mann_whitney),
+    row("design_exact", power::exact),
+    row("design_sample_ratio", power::sample_ratio),
+    row("design_bayes", power::belief),
+    row("design_bootstrap", power::bootstrap),
+    row("design_rate_ratio", power::rate_ratio),
     row("plan", plan::plan),
 ];
 

@@ -11,6 +11,7 @@ use crate::error::{StatsError, check_finite, check_rate};
 use crate::estimate::Interval;
 use crate::frequentist::quantile::of_sorted;
 use crate::frequentist::sample::too_few;
+use crate::random::SplitMix;
 
 /// Fewer buckets than this in an arm give a rough interval.
 pub const FEW_BUCKETS: usize = 50;
@@ -82,7 +83,7 @@ pub fn poisson(control: &[Bucket], treatment: &[Bucket], how: Resampling) -> Res
     };
     let estimate = statistic(once(control), once(treatment), how.statistic)
         .ok_or(StatsError::UndefinedDenominator { arm: "an arm" })?;
-    let mut random = SplitMix { state: how.seed };
+    let mut random = SplitMix::new(how.seed);
     let mut values = Vec::with_capacity(how.replicates as usize);
     for _ in 0..how.replicates {
         let left = resample(control, &mut random);
@@ -158,34 +159,6 @@ fn statistic(control: (f64, f64), treatment: (f64, f64), statistic: Statistic) -
         Statistic::RelativeLift => right / left - 1.0,
     };
     value.is_finite().then_some(value)
-}
-
-/// SplitMix64 (Steele, Lea and Flood 2014): small, seeded, and good enough to count buckets with.
-struct SplitMix {
-    state: u64,
-}
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut word = self.state;
-        word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        word ^ (word >> 31)
-    }
-
-    /// A Poisson variable of mean 1, by inversion.
-    fn poisson_one(&mut self) -> f64 {
-        let uniform = (self.next() >> 11) as f64 * (1.0 / (1_u64 << 53) as f64);
-        let (mut count, mut term) = (0.0, (-1.0_f64).exp());
-        let mut below = term;
-        while uniform >= below && count < 20.0 {
-            count += 1.0;
-            term /= count;
-            below += term;
-        }
-        count
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Exact tests of two proportions for small counts: Fisher, Barnard, Boschloo.
 
+pub mod power;
+
 use serde::Serialize;
 
 use crate::error::StatsError;

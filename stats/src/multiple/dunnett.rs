@@ -5,6 +5,7 @@
 //! digits however small it is.
 
 mod family;
+pub mod power;
 
 use serde::Serialize;
 

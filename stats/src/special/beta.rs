@@ -2,12 +2,15 @@
 //!
 //! Arguments come with their complement, `x` and `y` = 1 − x, so that neither loses digits near its end.
 
+mod asymptotic;
+
 use super::gamma::{LnTails, ln_gamma, stirling_error};
 use super::logs::{HALF_LN_TWO_PI, ln_1m_exp, ln_1p_minus};
 use super::roots;
 
-/// The fraction needs about 3·√max(a, b) terms; 10⁶ serves parameters up to 10¹¹.
-const MAX_TERMS: u32 = 1_000_000;
+/// Below [`asymptotic::SMALLEST`] the fraction needs some hundred terms at most, farther from the mean than
+/// [`asymptotic::NEAREST`] some tens; what is left over is not answered rather than answered wrong.
+const MAX_TERMS: u32 = 100_000;
 
 /// A number of the unit interval together with its complement.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,7 +62,7 @@ pub fn ln_beta_terms(a: f64, b: f64, share: Share) -> f64 {
         return f64::NEG_INFINITY;
     }
     let total = a + b;
-    let shift = b * x - a * y;
+    let shift = difference_of_products([b, x], [a, y]);
     let part = |weight: f64, relative: f64, ratio: f64| {
         if relative.abs() < 0.5 {
             weight * ln_1p_minus(relative) + weight * relative
@@ -77,7 +80,17 @@ pub fn ln_beta_terms(a: f64, b: f64, share: Share) -> f64 {
     body + scale + stirling_error(total) - stirling_error(a) - stirling_error(b)
 }
 
+/// b·x − a·y, with the rounding of the first product given back where it would count.
+fn difference_of_products(left: [f64; 2], right: [f64; 2]) -> f64 {
+    let product = right[0] * right[1];
+    let lost = right[0].mul_add(-right[1], product);
+    left[0].mul_add(left[1], -product) + lost
+}
+
 /// Both tails of the beta distribution with parameters a, b > 0, in logarithms.
+///
+/// Near the mean of two large parameters by an expansion, elsewhere by a continued fraction. Parameters out of range,
+/// and a fraction that does not settle, give no number.
 pub fn ln_beta_tails(a: f64, b: f64, share: Share) -> LnTails {
     let valid = a > 0.0 && b > 0.0 && a.is_finite() && b.is_finite();
     if !valid || share.x.is_nan() || share.y.is_nan() {
@@ -98,15 +111,29 @@ pub fn ln_beta_tails(a: f64, b: f64, share: Share) -> LnTails {
             upper: f64::NEG_INFINITY,
         };
     }
-    let terms = ln_beta_terms(a, b, share);
-    if share.x < (a + 1.0) / (a + b + 2.0) {
-        let lower = (terms + fraction(a, b, share).ln()).min(0.0);
+    let expanded = asymptotic::applies(a, b, share);
+    let below = if expanded {
+        asymptotic::below_mean(a, b, share)
+    } else {
+        share.x < (a + 1.0) / (a + b + 2.0)
+    };
+    let ln_tail = |a, b, share| {
+        let tail = if expanded {
+            asymptotic::ln_tail(a, b, share)
+        } else {
+            ln_beta_terms(a, b, share) + fraction(a, b, share).value.ln()
+        };
+        // Not `min`, which would answer 0 in place of no number.
+        if tail > 0.0 { 0.0 } else { tail }
+    };
+    if below {
+        let lower = ln_tail(a, b, share);
         LnTails {
             lower,
             upper: ln_1m_exp(lower),
         }
     } else {
-        let upper = (terms + fraction(b, a, share.swapped()).ln()).min(0.0);
+        let upper = ln_tail(b, a, share.swapped());
         LnTails {
             lower: ln_1m_exp(upper),
             upper,
@@ -114,16 +141,28 @@ pub fn ln_beta_tails(a: f64, b: f64, share: Share) -> LnTails {
     }
 }
 
+/// What a continued fraction came to.
+struct Converged {
+    /// Its value; not a number where the terms did not settle.
+    value: f64,
+    /// The terms that it took.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "tests hold the number of terms to its bound")
+    )]
+    terms: u32,
+}
+
 /// I(x; a, b) over xᵃ·yᵇ/B(a, b): the even part of the continued fraction of DLMF 8.17.22, written with both x and y
 /// so that it keeps its digits where one of them is close to 0 (DiDonato and Morris 1992).
-fn fraction(a: f64, b: f64, share: Share) -> f64 {
+fn fraction(a: f64, b: f64, share: Share) -> Converged {
     let Share { x, y } = share;
     let c = 1.0 + (a * y - b * x);
     let (c0, c1) = (b / a, 1.0 + 1.0 / a);
     let (mut p, mut s) = (1.0, a + 1.0);
-    let (mut an, mut bn) = (0.0, 1.0);
-    let (mut an_next, mut bn_next) = (1.0, c / c1);
     let mut ratio = c1 / c;
+    let (mut an, mut bn) = (0.0, ratio);
+    let (mut an_next, mut bn_next) = (ratio, 1.0);
     for index in 1..MAX_TERMS {
         let n = f64::from(index);
         let t = n / a;
@@ -139,7 +178,10 @@ fn fraction(a: f64, b: f64, share: Share) -> f64 {
         let before = ratio;
         ratio = an_next / bn_next;
         if (ratio - before).abs() <= 1e-16 * ratio {
-            break;
+            return Converged {
+                value: ratio,
+                terms: index,
+            };
         }
         // Both recurrences are scaled so that neither overflows.
         an /= bn_next;
@@ -147,7 +189,10 @@ fn fraction(a: f64, b: f64, share: Share) -> f64 {
         an_next = ratio;
         bn_next = 1.0;
     }
-    ratio
+    Converged {
+        value: f64::NAN,
+        terms: MAX_TERMS,
+    }
 }
 
 /// P(X ≤ x) for the beta distribution.

@@ -2,7 +2,7 @@
 
 use domain::metric::{Direction, MetricKind, MetricRole};
 use domain::results::{ArmSummary, Correction, MetricPlan};
-use domain::{ExperimentKey, Moments};
+use domain::{ExperimentKey, MetricKey, Moments};
 
 use super::*;
 use crate::analyze::{Analysis, Comparison, Decision, analyze, analyze_looks};
@@ -234,4 +234,73 @@ fn a_posterior_decides_where_the_plan_says_so_and_nowhere_else() {
     let sequential = analyze(&plan(AnalysisMethod::Sequential, &[1_000]), &at(1_000, 2.2)).unwrap();
     assert_eq!(only(&sequential).decision, Decision::Undecided);
     assert!(only(&sequential).posterior.is_none() && sequential.next_look.is_none());
+}
+
+#[test]
+fn an_end_for_lack_of_effect_is_told_and_binds_nobody() {
+    // What must never change: futility does not move the boundaries of effect, nor decide anything by itself.
+    let looks = [2_000, 4_000, 6_000, 8_000, 10_000];
+    let plain = plan(AnalysisMethod::GroupSequential, &looks);
+    let allowed = AnalysisPlan {
+        futility_beta: Some(0.2),
+        ..plain.clone()
+    };
+    let taken = [at(1_000, 0.4), at(2_000, 0.5), at(3_000, -0.2)];
+    let now = at(3_500, -0.2);
+    let answer = analyze_looks(&allowed, &now, Looks::Taken(&taken)).unwrap();
+    let futility = planned(&answer).futility.clone().unwrap();
+    // The boundaries are those of the design with the same five looks.
+    let information = [0.2, 0.4, 0.6, 0.8, 1.0];
+    let design = crate::sequential::group::futility::design(
+        &information,
+        crate::sequential::group::futility::FutilityPlan {
+            efficacy: Spending::ObrienFleming,
+            alpha: 0.025,
+            futility: Spending::ObrienFleming,
+            beta: 0.2,
+            binding: crate::sequential::group::futility::Binding::NonBinding,
+        },
+    )
+    .unwrap();
+    for (bound, look) in futility.bounds.iter().zip(&design.looks) {
+        assert_eq!(*bound, look.lower, "{futility:?}");
+    }
+    assert_eq!(
+        (futility.bounds.len(), futility.due_at_look),
+        (3, Some(3)),
+        "{futility:?}"
+    );
+    assert!(answer.warnings.iter().any(|warning| warning.contains("futility")));
+    assert_eq!(only(&answer).decision, Decision::Undecided);
+    let without = analyze_looks(&plain, &now, Looks::Taken(&taken)).unwrap();
+    let critical = |analysis: &Analysis| -> Vec<Option<f64>> {
+        planned(analysis)
+            .looks
+            .iter()
+            .map(|look| look.critical_value)
+            .collect()
+    };
+    assert_eq!(critical(&answer), critical(&without));
+    assert_eq!(planned(&without).futility, None);
+}
+
+#[test]
+fn futility_follows_the_good_direction_and_ends_with_an_effect() {
+    let allowed = AnalysisPlan {
+        futility_beta: Some(0.2),
+        ..plan(AnalysisMethod::GroupSequential, &[2_000, 4_000])
+    };
+    let futile = |plan: &AnalysisPlan, z: f64| {
+        let answer = analyze_looks(plan, &at(1_000, z), Looks::Taken(&[at(1_000, z)])).unwrap();
+        planned(&answer).futility.clone().unwrap().due_at_look
+    };
+    assert_eq!((futile(&allowed, -1.0), futile(&allowed, 2.0)), (Some(1), None));
+    let mut down = allowed.clone();
+    down.metrics[0].direction = Direction::Down;
+    assert_eq!((futile(&down, -2.0), futile(&down, 1.0)), (None, Some(1)));
+    // A harm that was found is an effect, not the lack of one.
+    assert_eq!(futile(&allowed, -5.0), None);
+    // A look that came late is the end, where there is nothing left to give up.
+    let late = analyze_looks(&allowed, &at(3_000, 0.0), Looks::Taken(&[at(3_000, 0.0)])).unwrap();
+    assert_eq!(planned(&late).futility.clone().unwrap().bounds, [None]);
 }

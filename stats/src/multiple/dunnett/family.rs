@@ -198,7 +198,7 @@ impl Law {
 }
 
 /// The pooled standard deviation over the true one, with the weight of each place.
-fn scales(df: f64) -> Vec<Node> {
+pub(super) fn scales(df: f64) -> Vec<Node> {
     if df > KNOWN_SCALE {
         return vec![Node { at: 1.0, weight: 1.0 }];
     }

@@ -1,0 +1,489 @@
+//! Real experiments with known results, from their raw rows to the digits that are printed of them.
+//!
+//! The files and their truth lie in `shared` beside the repository, or where `EXPERIMENTLY_DATASETS` and
+//! `EXPERIMENTLY_REFERENCE` pointed when the tests were built. Without them this file says so and tests nothing: the raw
+//! rows may not be redistributed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+
+/// Truth was computed in double precision by other programs from the same counts.
+const TOLERANCE: f64 = 1e-9;
+
+#[expect(clippy::print_stderr, reason = "a test that tests nothing says so")]
+fn datasets() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/datasets");
+    let folder = option_env!("EXPERIMENTLY_DATASETS").map_or(beside, PathBuf::from);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    eprintln!("no data sets beside the repository: nothing was tested");
+    None
+}
+
+/// The known results; none where the folder is absent.
+#[expect(clippy::print_stderr, reason = "a test that tests nothing says so")]
+fn truth() -> Vec<Value> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/reference");
+    let folder = option_env!("EXPERIMENTLY_REFERENCE").map_or(beside, PathBuf::from);
+    let Ok(bytes) = std::fs::read(folder.join("datasets_truth.json")) else {
+        eprintln!("no known results beside the repository: nothing was tested");
+        return Vec::new();
+    };
+    serde_json::from_slice(&bytes).expect("the known results are a list")
+}
+
+/// The rows of a compressed table, the header's names first.
+fn rows(path: &str) -> Option<Vec<Vec<String>>> {
+    let file = std::fs::File::open(datasets()?.join(path)).expect("the folder holds the data set");
+    let mut text = String::new();
+    GzDecoder::new(file)
+        .read_to_string(&mut text)
+        .expect("the data set is text");
+    Some(text.lines().map(|line| fields(line.trim_end())).collect())
+}
+
+/// The fields of a line; a comma between quotes belongs to its field.
+fn fields(line: &str) -> Vec<String> {
+    let (mut fields, mut quoted) = (vec![String::new()], false);
+    for letter in line.chars() {
+        match letter {
+            '"' => quoted = !quoted,
+            ',' if !quoted => fields.push(String::new()),
+            other => fields.last_mut().expect("there is a first field").push(other),
+        }
+    }
+    fields
+}
+
+fn ask(method: &str, inputs: &Value) -> Value {
+    let answer = stats::call(&json!({"id": 1, "method": method, "inputs": inputs}));
+    assert!(answer["result"].is_object(), "{method}: {answer}");
+    answer["result"].clone()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or(f64::NAN)
+}
+
+#[track_caller]
+fn close(ours: f64, truth: f64, tolerance: f64, what: &str) {
+    // Relative for tails, which are known to their own digits, however small.
+    let allowed = tolerance * truth.abs();
+    assert!(
+        (ours - truth).abs() <= allowed.max(1e-300),
+        "{what}: {ours:e} is not {truth:e}"
+    );
+}
+
+/// The known result of a data set whose name begins so.
+fn known<'a>(truth: &'a [Value], dataset: &str, method: &str) -> &'a Value {
+    truth
+        .iter()
+        .find(|row| {
+            let name = row["method"].as_str().unwrap_or_default();
+            row["dataset"] == dataset && name.starts_with(method)
+        })
+        .unwrap_or_else(|| panic!("{dataset} has a known result {method}"))
+}
+
+/// Count, sum and sum of squares of an arm.
+fn sums(values: &[f64]) -> Value {
+    let squares: f64 = values.iter().map(|value| value * value).sum();
+    json!({"n": values.len(), "sum": values.iter().sum::<f64>(), "sum_squares": squares})
+}
+
+fn counts(values: &[f64]) -> Value {
+    json!({"n": values.len(), "x": values.iter().sum::<f64>()})
+}
+
+/// What was counted here against what the truth was computed from.
+fn same_counts(ours: &Value, row: &Value, arm: &str) {
+    for (name, value) in ours.as_object().expect("counts are an object") {
+        let what = format!("{} {arm} {name}", row["method"]);
+        close(number(value), number(&row["inputs"][arm][name]), 1e-12, &what);
+    }
+}
+
+/// Two proportions from counts, to the truth's digits.
+fn proportions_hold(row: &Value) {
+    let (inputs, expected) = (&row["inputs"], &row["expected"]);
+    let ours = ask(
+        "two_proportion",
+        &json!({
+            "x_control": inputs["control"]["x"], "n_control": inputs["control"]["n"],
+            "x_treatment": inputs["treatment"]["x"], "n_treatment": inputs["treatment"]["n"],
+        }),
+    );
+    let what = |name: &str| format!("{} {} {name}", row["dataset"], row["method"]);
+    for (name, theirs) in [
+        ("p0", "p_control"),
+        ("p1", "p_treatment"),
+        ("diff", "diff"),
+        ("z_pooled", "z_pooled"),
+        ("p_pooled", "p_pooled"),
+        ("z_unpooled", "z_unpooled"),
+        ("p_unpooled", "p_unpooled"),
+    ] {
+        close(
+            number(&ours[name]),
+            number(&expected[theirs]),
+            TOLERANCE,
+            &what(name),
+        );
+    }
+    for (name, theirs) in [
+        ("wald_ci95", "wald_ci95"),
+        ("newcombe_hybrid_score_ci95", "newcombe_ci95"),
+    ] {
+        for end in 0..2 {
+            close(
+                number(&ours[name][end]),
+                number(&expected[theirs][end]),
+                TOLERANCE,
+                &what(name),
+            );
+        }
+    }
+}
+
+/// Welch's test from sums, to the truth's digits.
+fn welch_holds(row: &Value) {
+    let (inputs, expected) = (&row["inputs"], &row["expected"]);
+    let arm = |name: &str| {
+        let arm = &inputs[name];
+        json!({"n": arm["n"], "sum": arm["sum"], "sum_squares": arm["sum_squares"]})
+    };
+    let ours = ask(
+        "welch_t_from_sums",
+        &json!({"control": arm("control"), "treatment": arm("treatment")}),
+    );
+    let what = |name: &str| format!("{} {} {name}", row["dataset"], row["method"]);
+    // Plain sums of squares have lost some digits of the variance, in the truth as here.
+    for (name, theirs, tolerance) in [
+        ("diff", "diff", 1e-8),
+        ("t", "t", 1e-8),
+        ("df", "df", 1e-8),
+        ("p_two_sided", "p", 1e-7),
+    ] {
+        close(
+            number(&ours[name]),
+            number(&expected[theirs]),
+            tolerance,
+            &what(name),
+        );
+    }
+}
+
+#[test]
+fn every_known_result_of_counts_and_sums_is_met() {
+    let truth = truth();
+    let (mut proportions, mut means, mut ratios, mut adjusted) = (0, 0, 0, 0);
+    for row in &truth {
+        let (inputs, expected) = (&row["inputs"], &row["expected"]);
+        if inputs["control"]["x"].is_number() {
+            proportions_hold(row);
+            proportions += 1;
+        } else if inputs["control"]["sum"].is_number() && expected["df"].is_number() {
+            welch_holds(row);
+            means += 1;
+        } else if inputs["observed"].is_array() {
+            let ours = ask("srm_chi2", inputs);
+            let what = format!("{} {}", row["dataset"], row["method"]);
+            close(number(&ours["chi2"]), number(&expected["chi2"]), TOLERANCE, &what);
+            close(number(&ours["p"]), number(&expected["p"]), TOLERANCE, &what);
+            ratios += 1;
+        } else if inputs["p"].is_array() {
+            let method = row["method"].as_str().unwrap_or_default();
+            let name = match method.trim_start_matches("multipletests ") {
+                "simes-hochberg" => "hochberg",
+                "fdr_bh" => "bh",
+                "fdr_by" => "by",
+                other => other,
+            };
+            let ours = ask("adjusted_p_values", inputs);
+            let pairs = expected["adj"].as_array().expect("a list").iter().enumerate();
+            for (index, adjusted) in pairs {
+                // Theirs takes Šidák's from one minus a power, which loses the digits of a tail.
+                let tolerance = if name == "sidak" { 1e-2 } else { TOLERANCE };
+                close(number(&ours[name][index]), number(adjusted), tolerance, name);
+            }
+            adjusted += 1;
+        }
+    }
+    if !truth.is_empty() {
+        let compared = (proportions, means, ratios, adjusted);
+        assert!(
+            proportions >= 16 && means >= 13 && ratios >= 4 && adjusted == 7,
+            "{compared:?}"
+        );
+    }
+}
+
+#[test]
+fn cookie_cats_from_its_rows() {
+    let truth = truth();
+    let Some(rows) = rows("cookie_cats/cookie_cats.csv.gz").filter(|_| !truth.is_empty()) else {
+        return;
+    };
+    let of = |variant: &str, column: usize| -> Vec<f64> {
+        let arm = rows[1..].iter().filter(|row| row[1] == variant);
+        arm.map(|row| match row[column].as_str() {
+            "TRUE" | "True" => 1.0,
+            "FALSE" | "False" => 0.0,
+            value => value.parse().expect("a number of rounds"),
+        })
+        .collect()
+    };
+    for (name, column) in [("retention_1", 3), ("retention_7", 4)] {
+        let row = known(&truth, "cookie_cats", name);
+        same_counts(&counts(&of("gate_30", column)), row, "control");
+        same_counts(&counts(&of("gate_40", column)), row, "treatment");
+    }
+    let (control, treatment) = (of("gate_30", 2), of("gate_40", 2));
+    let row = known(&truth, "cookie_cats", "welch_sum_gamerounds_all");
+    same_counts(&sums(&control), row, "control");
+    same_counts(&sums(&treatment), row, "treatment");
+    let row = known(&truth, "cookie_cats", "welch_sum_gamerounds_without");
+    let without: Vec<f64> = control
+        .iter()
+        .copied()
+        .filter(|rounds| *rounds < 49_854.0)
+        .collect();
+    same_counts(&sums(&without), row, "control");
+
+    let ranks = ask(
+        "mann_whitney_u",
+        &json!({"control": control, "treatment": treatment}),
+    );
+    let row = &known(&truth, "cookie_cats", "mannwhitney")["expected"];
+    close(
+        number(&ranks["asymptotic_cc"][1]),
+        number(&row["p"]),
+        TOLERANCE,
+        "p of U",
+    );
+
+    let capped = ask(
+        "winsorized_means",
+        &json!({"control": control, "treatment": treatment, "upper_cap": 1073.62}),
+    );
+    let row = &known(&truth, "cookie_cats", "welch_sum_gamerounds_winsorized")["expected"];
+    close(
+        number(&capped["estimate"]),
+        number(&row["diff"]),
+        1e-2,
+        "capped difference",
+    );
+    close(number(&capped["p_value"]), number(&row["p"]), 1e-3, "capped p");
+}
+
+#[test]
+fn the_landing_page_from_its_rows() {
+    let truth = truth();
+    let Some(rows) = rows("ab_data_udacity/ab_data.csv.gz").filter(|_| !truth.is_empty()) else {
+        return;
+    };
+    let shape = &known(&truth, "ab_data_udacity", "rows")["expected"];
+    let agree = |row: &Vec<String>| (row[2] == "control") == (row[3] == "old_page");
+    let users: BTreeSet<&str> = rows[1..].iter().map(|row| row[0].as_str()).collect();
+    let mismatched = rows[1..].iter().filter(|row| !agree(row)).count();
+    assert_eq!(
+        json!({"rows": rows.len() - 1, "unique_users": users.len(), "mismatched_rows": mismatched}),
+        *shape
+    );
+    let mut seen = BTreeSet::new();
+    let mut arms: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    for row in rows[1..].iter().filter(|row| agree(row)) {
+        if seen.insert(row[0].as_str()) {
+            let converted = row[4].parse().expect("0 or 1");
+            arms.entry(row[2].as_str()).or_default().push(converted);
+        }
+    }
+    let row = known(&truth, "ab_data_udacity", "converted_clean (");
+    same_counts(&counts(&arms["control"]), row, "control");
+    same_counts(&counts(&arms["treatment"]), row, "treatment");
+
+    // By country, of which the known results hold the counts.
+    let stratum = |country: &str| {
+        let row = known(
+            &truth,
+            "ab_data_udacity",
+            &format!("converted_clean country={country}"),
+        );
+        let arm = |name: &str| {
+            let arm = &row["inputs"][name];
+            json!({"n": arm["n"], "sum": arm["x"], "sum_squares": arm["x"]})
+        };
+        json!({"control": arm("control"), "treatment": arm("treatment")})
+    };
+    let strata = json!({"strata": [stratum("CA"), stratum("UK"), stratum("US")]});
+    let ours = ask("post_stratified_difference", &strata);
+    let row = &known(&truth, "ab_data_udacity", "post_stratified")["expected"];
+    close(
+        number(&ours["estimate"]),
+        number(&row["diff"]),
+        TOLERANCE,
+        "stratified difference",
+    );
+    // Theirs takes p(1 − p)/n for a stratum's variance, ours divides by n − 1.
+    close(
+        number(&ours["standard_error"]),
+        number(&row["se"]),
+        1e-4,
+        "its standard error",
+    );
+}
+
+#[test]
+fn hillstroms_mails_from_their_rows() {
+    let truth = truth();
+    let Some(rows) = rows("hillstrom_email/hillstrom.csv.gz").filter(|_| !truth.is_empty()) else {
+        return;
+    };
+    let header = &rows[0];
+    let column = |name: &str| header.iter().position(|field| field == name).expect("a column");
+    let segment = column("segment");
+    let of = |arm: &str, name: &str| -> Vec<f64> {
+        let at = column(name);
+        let arm = rows[1..].iter().filter(|row| row[segment] == arm);
+        arm.map(|row| row[at].parse().expect("a number")).collect()
+    };
+    for arm in ["Mens E-Mail", "Womens E-Mail"] {
+        for name in ["visit", "conversion"] {
+            let row = known(&truth, "hillstrom_email", &format!("{name} {arm}"));
+            same_counts(&counts(&of("No E-Mail", name)), row, "control");
+            same_counts(&counts(&of(arm, name)), row, "treatment");
+        }
+        let row = known(&truth, "hillstrom_email", &format!("welch spend {arm}"));
+        same_counts(&sums(&of("No E-Mail", "spend")), row, "control");
+        same_counts(&sums(&of(arm, "spend")), row, "treatment");
+        let row = truth.iter().find(|row| {
+            let name = row["method"].as_str().unwrap_or_default();
+            name.starts_with("cuped") && name.ends_with(arm)
+        });
+        let row = &row.expect("a known result")["expected"];
+        let joint = |arm: &str| {
+            let (post, pre) = (of(arm, "spend"), of(arm, "history"));
+            let cross: f64 = post.iter().zip(&pre).map(|(post, pre)| post * pre).sum();
+            let (post, pre) = (sums(&post), sums(&pre));
+            json!({"n": post["n"], "post_sum": post["sum"], "post_sum_squares": post["sum_squares"],
+                   "pre_sum": pre["sum"], "pre_sum_squares": pre["sum_squares"], "cross_sum": cross})
+        };
+        let ours = ask(
+            "cuped_mean",
+            &json!({"control": joint("No E-Mail"), "treatment": joint(arm)}),
+        );
+        let adjusted = &ours["theta_total"];
+        close(
+            number(&adjusted["diff"]),
+            number(&row["diff"]),
+            1e-7,
+            "adjusted difference",
+        );
+        let statistic = number(&adjusted["diff"]) / number(&adjusted["se"]);
+        close(statistic, number(&row["t"]), 1e-4, "adjusted statistic");
+    }
+    let dunnett = ask(
+        "dunnett_test",
+        &json!({"control": sums(&of("No E-Mail", "spend")),
+                "treatments": [sums(&of("Mens E-Mail", "spend")), sums(&of("Womens E-Mail", "spend"))]}),
+    );
+    let row = &known(&truth, "hillstrom_email", "dunnett")["expected"];
+    for index in 0..2 {
+        close(
+            number(&dunnett["statistic"][index]),
+            number(&row["statistic"][index]),
+            1e-9,
+            "Dunnett",
+        );
+        // Theirs integrates by quasi-random points, to 10⁻⁴ as its file says.
+        let (ours, theirs) = (number(&dunnett["p"][index]), number(&row["p"][index]));
+        assert!((ours - theirs).abs() < 1e-4, "{ours:e} {theirs:e}");
+    }
+}
+
+/// One look at one stream of the ASOS data set.
+struct Look {
+    time: f64,
+    n: [f64; 2],
+    difference: f64,
+    error: f64,
+    p_value: f64,
+}
+
+#[test]
+fn asos_at_its_looks() {
+    let truth = truth();
+    let path = "asos_digital/asos_digital_experiments_dataset.csv.gz";
+    let Some(rows) = rows(path).filter(|_| !truth.is_empty()) else {
+        return;
+    };
+    let mut streams: BTreeMap<[&str; 3], Vec<Look>> = BTreeMap::new();
+    for row in &rows[1..] {
+        let field = |index: usize| row[index].parse::<f64>().unwrap_or(f64::NAN);
+        let arm = |n: usize, mean: usize, var: usize| json!({"n": field(n), "mean": field(mean), "var": field(var)});
+        if !(field(8) + field(9)).is_finite() {
+            continue;
+        }
+        let ours = ask(
+            "welch_t_from_sums",
+            &json!({"control": arm(4, 6, 8), "treatment": arm(5, 7, 9)}),
+        );
+        // A look without variance in both arms has no statistic.
+        if !ours["se"].is_number() {
+            continue;
+        }
+        let key = [row[0].as_str(), row[1].as_str(), row[2].as_str()];
+        streams.entry(key).or_default().push(Look {
+            time: field(3),
+            n: [field(4), field(5)],
+            difference: number(&ours["diff"]),
+            error: number(&ours["se"]),
+            p_value: number(&ours["p_two_sided"]),
+        });
+    }
+    for looks in streams.values_mut() {
+        looks.sort_by(|left, right| left.time.total_cmp(&right.time));
+    }
+    let shape = &known(&truth, "asos_digital", "shape")["expected"];
+    assert_eq!(json!(rows.len() - 1), shape["rows"]);
+
+    let last: Vec<f64> = streams
+        .values()
+        .filter_map(|looks| Some(looks.last()?.p_value))
+        .collect();
+    let adjusted = ask("adjusted_p_values", &json!({"p": last}));
+    let below = |values: &Value| {
+        let values = values.as_array().expect("a list");
+        values.iter().filter(|p| number(p) < 0.05).count()
+    };
+    let found = json!({"streams": last.len(), "sig_05": below(&json!(last)),
+                       "bh_05": below(&adjusted["bh"]), "holm_05": below(&adjusted["holm"])});
+    assert_eq!(found, known(&truth, "asos_digital", "final snapshot")["expected"]);
+
+    let is_far = |look: &Look| (look.difference / look.error).abs() > 1.96;
+    let peeked = streams.values().filter(|looks| looks.iter().any(is_far)).count();
+    let row = &known(&truth, "asos_digital", "peeking: streams")["expected"];
+    assert_eq!(json!(peeked), row["any_look"]);
+
+    for (target, name) in [(1e5, "N*=100000"), (1e6, "N*=1e+06"), (1e7, "N*=1e+07")] {
+        let rejected = |look: &Look| {
+            let inputs = json!({"estimate": look.difference, "se": look.error, "N": look.n[0] + look.n[1],
+                                "N_star": target, "alpha": 0.05});
+            let answer = ask("asymptotic_cs_normal_mixture", &inputs);
+            number(&answer["p_two_sided"]) <= 0.05
+        };
+        let count = streams
+            .values()
+            .filter(|looks| looks.iter().any(rejected))
+            .count();
+        let method = format!("anytime: asymptotic CS two-sided alpha=.05 {name}");
+        let row = &known(&truth, "asos_digital", &method)["expected"];
+        assert_eq!(json!(count), row["rejected_any_look"], "{name}");
+    }
+}
