@@ -100,8 +100,9 @@ async fn no_request_gets_an_answer_that_the_document_does_not_announce() {
             "--generation-database",
             "none",
             "--continue-on-failure",
+            // The parser of Python 3.11 breaks when threads share it.
             "--workers",
-            "2",
+            "1",
             "--no-color",
         ];
         schemathesis(&path, &arguments)
