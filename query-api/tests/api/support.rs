@@ -89,7 +89,7 @@ pub fn problem(answer: &Answer, status: u16, code: &str) {
 }
 
 /// What is held of every user: one event.
-fn one_event_of(user: UnitId) -> mpsc::Receiver<std::io::Result<Bytes>> {
+fn one_event_of(user: &UnitId) -> mpsc::Receiver<std::io::Result<Bytes>> {
     let (lines, given) = mpsc::channel(1);
     let line = json!({"table": "events", "row": {"event_id": "1", "user_id": user}});
     lines.try_send(Ok(format!("{line}\n").into())).unwrap();
@@ -224,7 +224,7 @@ impl Server {
             collector: self.collector.clone(),
             ruleset: Arc::clone(&self.ruleset),
             exposures: ExposureLog::default(),
-            user_data: Arc::new(one_event_of),
+            user_data: Arc::new(|user: UnitId| one_event_of(&user)),
             results: Arc::new(WatchedResults(self.views.subscribe())),
             clock: clock(),
             health: Arc::new(move || health.lock().unwrap().clone()),

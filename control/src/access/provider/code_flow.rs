@@ -43,7 +43,7 @@ pub(super) struct KnownEndpoints {
 }
 
 /// Why a login by the provider came to nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::access) enum Fault {
     /// The provider does not answer, or not as providers do; the same may work later.
     Away,
