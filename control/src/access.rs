@@ -40,7 +40,7 @@ use directory::{Directory, KnownKey};
 use kept::Kept;
 use provider::Provider;
 
-use crate::change::Actor;
+use crate::change::{Actor, Change};
 use crate::clock::Clock;
 use crate::error::ControlError;
 use crate::permission::{Authority, Principal, Role, Scope};
@@ -337,7 +337,8 @@ impl Access {
             account: Some(name),
             role: None,
         };
-        let session = self.store.open_session(&facts, self.clock.now()).await?;
+        let change = Change::new(facts.actor.clone(), self.clock.now()).because("by password");
+        let session = self.store.open_session(&facts, &change).await?;
         Ok(LoggedIn { account, session })
     }
 

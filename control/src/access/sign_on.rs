@@ -241,7 +241,7 @@ impl Access {
             actor,
             role: Some(role),
         };
-        self.store.open_recorded_session(&facts, change).await
+        self.store.open_session(&facts, change).await
     }
 
     /// The provider that browsers are sent to, and the address under which they come back.

@@ -170,18 +170,6 @@ impl Store {
         self.commit_quietly(write).await
     }
 
-    /// Opens a session and gives its secret.
-    pub(crate) async fn open_session(
-        &self,
-        facts: &SessionFacts,
-        at: Timestamp,
-    ) -> Result<String, ControlError> {
-        let mut write = self.begin().await?;
-        let secret = Self::insert_session(&mut write, facts, at).await?;
-        self.commit_quietly(write).await?;
-        Ok(secret)
-    }
-
     /// Writes a session into a transaction and gives its secret. Sessions that have ended go.
     pub(super) async fn insert_session(
         write: &mut Write,

@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// Opens a session with an audit record, and gives its secret.
-    pub(crate) async fn open_recorded_session(
+    pub(crate) async fn open_session(
         &self,
         facts: &SessionFacts,
         change: &Change,

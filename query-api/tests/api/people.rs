@@ -1,6 +1,6 @@
 //! People over a real socket: the first administrator, logging in and out, other sites, guessing, accounts.
 
-use control::Role;
+use control::{AuditFilter, ObjectKind, Role};
 use domain::Timestamp;
 use serde_json::json;
 
@@ -90,6 +90,20 @@ async fn people_log_in_and_out_and_get_a_new_session_each_time() {
     let out = with_cookie(&server, ("POST", "/api/v1/auth/logout"), &second, None).await;
     assert_eq!(out.status, 204);
     assert!(out.header("set-cookie").unwrap().contains("Max-Age=0"));
+    let kind = Some(ObjectKind::Session);
+    let filter = AuditFilter {
+        kind,
+        ..AuditFilter::default()
+    };
+    let trail = server.store.audit(&filter, 10).await.unwrap().items;
+    let logins = trail.iter().filter(|record| record.action == "login");
+    assert_eq!(
+        logins
+            .filter(|record| record.actor.as_str() == "person:anna")
+            .count(),
+        3,
+        "by a link and twice by password: {trail:?}"
+    );
     problem(
         &with_cookie(&server, own, &second, None).await,
         401,
@@ -132,7 +146,8 @@ async fn a_session_changes_nothing_for_another_site() {
             .unwrap()
             .items
             .len(),
-        2
+        3,
+        "the account, its password and its login, and nothing of the attempts"
     );
     server.stop().await;
 }

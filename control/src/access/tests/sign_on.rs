@@ -64,10 +64,7 @@ async fn a_session_by_the_provider_ends_as_others_do_and_with_the_provider() {
     let access = with_provider(&desk).await;
     let open = || async {
         let change = Change::new(Actor::vouched_for("4711"), desk.clock.now());
-        desk.store
-            .open_recorded_session(&facts("4711"), &change)
-            .await
-            .unwrap()
+        desk.store.open_session(&facts("4711"), &change).await.unwrap()
     };
     let idle = open().await;
     let expected = Principal::person(Actor::vouched_for("4711"), Role::Analyst);
@@ -99,10 +96,7 @@ async fn each_login_and_each_refusal_leaves_a_record() {
         assert!(matches!(refused, ControlError::SignOnRefused { .. }), "{refused}");
     }
     let change = Change::new(Actor::vouched_for("4711"), desk.clock.now());
-    desk.store
-        .open_recorded_session(&facts("4711"), &change)
-        .await
-        .unwrap();
+    desk.store.open_session(&facts("4711"), &change).await.unwrap();
     let records = desk.store.audit(&Default::default(), 10).await.unwrap().items;
     let found: Vec<_> = records
         .iter()
