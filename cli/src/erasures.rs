@@ -43,8 +43,8 @@ pub fn read_receipts(file: &Path) -> anyhow::Result<Vec<Receipt>> {
     receipts.with_context(|| format!("{} holds a line that is no receipt", file.display()))
 }
 
-/// Appends receipts, each once, so that they are on disk before anything is erased: what a crash interrupts is then known to
-/// be unfinished.
+/// Appends receipts, each once. A receipt in the file says that its user is erased from the folder, so it is written when that
+/// is done; what a crash interrupts is erased again.
 pub fn keep_receipts<'r>(file: &Path, receipts: impl IntoIterator<Item = &'r Receipt>) -> anyhow::Result<()> {
     let kept = read_receipts(file)?;
     let mut lines = String::new();

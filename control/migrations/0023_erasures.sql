@@ -7,5 +7,3 @@ CREATE TABLE erasures (
     done_at      INTEGER,
     erased       TEXT
 ) WITHOUT ROWID;
-
-CREATE INDEX erasures_open ON erasures (requested_at) WHERE done_at IS NULL;

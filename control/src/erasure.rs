@@ -59,8 +59,8 @@ pub struct Erasure {
     /// Its receipt.
     #[serde(flatten)]
     pub receipt: Receipt,
-    /// When it was done; not yet when absent.
+    /// When the first data folder on the store had done it; not yet when absent.
     pub done_at: Option<Timestamp>,
-    /// What was erased, of all users that were erased together.
+    /// What was erased there, of all users that were erased together.
     pub erased: Option<ErasedRows>,
 }

@@ -195,6 +195,60 @@ async fn a_running_server_erases_a_user_and_goes_on_with_the_others() -> Result<
     Tables::of(&data)?.ensure_equal(&Tables::of(&path("without"))?)
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn servers_on_one_store_each_erase_a_user_and_so_does_a_folder_from_a_backup() -> Result<()> {
+    // What must never change: no tables keep a user because others were asked, or because they are older than the wish.
+    let folder = tempfile::tempdir()?;
+    let path = |name: &str| folder.path().join(name);
+    let store = format!("sqlite:{}", path("control.db").display());
+    let folders = [path("left"), path("right")];
+    let start = |data: &Path| Server::start(data, &["--store", &store]);
+    let servers = [start(&folders[0])?, start(&folders[1])?];
+    let client = reqwest::Client::new();
+    let now = jiff::Timestamp::now();
+    for server in &servers {
+        let event = |user: &str| {
+            serde_json::json!({"event_id": format!("{user}-1"), "type": "exposure", "ts": now.to_string(), "user_id": user,
+                "experiment": "checkout", "variant": "a"})
+        };
+        let lines = serde_json::json!([event("ann"), event("bob")]).to_string();
+        let url = server.url("/api/v1/events");
+        let sent = post(&client, &url, Some("application/json"), lines.into_bytes()).await?;
+        ensure!(sent.status == 202, "{}", sent.body);
+    }
+    let [mut left, mut right] = servers;
+    left.wait_for_events(&folders[0], 2)?;
+    right.wait_for_events(&folders[1], 2)?;
+    right.stop()?;
+    copy(&folders[1], &path("backup"))?;
+    let who = serde_json::json!({"user_id": "ann"}).to_string().into_bytes();
+    let url = left.url("/api/v1/user-data/erasures");
+    let asked = post(&client, &url, Some("application/json"), who).await?;
+    ensure!(asked.status == 202, "{}", asked.body);
+    // One was asked, one was not running, and one comes from a backup.
+    let right = start(&folders[1])?;
+    let restored = start(&path("backup"))?;
+    for data in [&folders[0], &folders[1], &path("backup")] {
+        let deadline = Instant::now() + ERASURE_TIMEOUT;
+        while !data.join("erasures.ndjson").is_file() {
+            ensure!(
+                Instant::now() < deadline,
+                "{} was not erased from",
+                data.display()
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    for server in [left, right, restored] {
+        server.stop()?;
+    }
+    for data in [&folders[0], &folders[1], &path("backup")] {
+        ensure!(export("ann", data)?.is_empty() && !export("bob", data)?.is_empty());
+        verified(data)?;
+    }
+    Ok(())
+}
+
 fn event_id(line: &[u8]) -> Option<String> {
     let event: Value = serde_json::from_slice(line).ok()?;
     event["event_id"].as_str().map(str::to_owned)

@@ -66,7 +66,6 @@ impl Forget {
                 .ask_for_erasure(receipt.clone(), &super::local_change("forget"))
                 .await?;
         }
-        erasures::keep_receipts(&file, &receipt)?;
         let receipts = match &receipt {
             Some(receipt) => vec![receipt.clone()],
             None => erasures::read_receipts(&file)?,
@@ -85,6 +84,7 @@ impl Forget {
             log.release(log.durable_offset())
                 .context("cannot empty the embedded log")?;
         }
+        erasures::keep_receipts(&file, &receipt)?;
         if let (Some(store), Some(receipt)) = (&store, &receipt) {
             let (rows, change) = (erasures::rows(&erased), super::local_change("forget"));
             store.finish_erasure(&receipt.receipt, rows, &change).await?;

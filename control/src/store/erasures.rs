@@ -1,4 +1,5 @@
-//! Erasures of users that were asked for, until the engine has done them and after.
+//! Erasures of users that were asked for. They stay for good: each data folder on the store has to do each of them once, and a
+//! folder that comes back from a backup once more.
 
 use domain::Timestamp;
 use sqlx::Row;
@@ -56,14 +57,13 @@ impl Store {
         read(&row.ok_or_else(|| missing(ObjectKind::Erasure, id))?)
     }
 
-    /// The erasures that are not done yet, the oldest first.
+    /// All erasures, the oldest first.
     ///
     /// # Errors
     /// [`ControlError::Corrupt`] or [`ControlError::Database`].
-    pub async fn open_erasures(&self) -> Result<Vec<Erasure>, ControlError> {
+    pub async fn erasures(&self) -> Result<Vec<Erasure>, ControlError> {
         let rows = sqlx::query(
-            "SELECT id, requested_at, salt, user_sha256, done_at, erased FROM erasures
-             WHERE done_at IS NULL ORDER BY requested_at, id",
+            "SELECT id, requested_at, salt, user_sha256, done_at, erased FROM erasures ORDER BY requested_at, id",
         )
         .fetch_all(self.readers())
         .await
@@ -71,10 +71,10 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Notes that an erasure is done.
+    /// Notes that an erasure is done in one data folder; `done_at` is of the first that says so.
     ///
     /// # Errors
-    /// [`ControlError::NotFound`] when there is none that is open, or [`ControlError::Database`].
+    /// [`ControlError::NotFound`] when there is no such erasure, or [`ControlError::Database`].
     pub async fn finish_erasure(
         &self,
         id: &str,
@@ -84,7 +84,7 @@ impl Store {
         let mut write = self.begin().await?;
         let text = serde_json::to_string(&erased).map_err(corrupt(ObjectKind::Erasure, id))?;
         let done =
-            sqlx::query("UPDATE erasures SET done_at = $2, erased = $3 WHERE id = $1 AND done_at IS NULL")
+            sqlx::query("UPDATE erasures SET done_at = coalesce(done_at, $2), erased = coalesce(erased, $3) WHERE id = $1")
                 .bind(id)
                 .bind(change.at.0)
                 .bind(text.as_str())
@@ -150,7 +150,7 @@ mod tests {
             receipt.user_sha256
         );
         let asked = store.ask_for_erasure(receipt.clone(), &anna(1)).await.unwrap();
-        assert_eq!(store.open_erasures().await.unwrap(), [asked]);
+        assert_eq!(store.erasures().await.unwrap(), [asked]);
         let rows = ErasedRows {
             events: 3,
             ..ErasedRows::default()
@@ -159,13 +159,22 @@ mod tests {
             .finish_erasure(&receipt.receipt, rows, &anna(9))
             .await
             .unwrap();
-        assert!(store.open_erasures().await.unwrap().is_empty());
+        // Another folder says so later, and had nothing of the user.
+        let none = ErasedRows::default();
+        store
+            .finish_erasure(&receipt.receipt, none, &anna(10))
+            .await
+            .unwrap();
         let done = store.erasure(&receipt.receipt).await.unwrap();
         assert_eq!((done.done_at, done.erased), (Some(anna(9).at), Some(rows)));
-        let again = store.finish_erasure(&receipt.receipt, rows, &anna(10)).await;
-        assert!(matches!(again, Err(ControlError::NotFound { .. })), "{again:?}");
+        assert_eq!(store.erasures().await.unwrap(), [done]);
+        let unknown = store.finish_erasure("erasure_0", none, &anna(10)).await;
+        assert!(
+            matches!(unknown, Err(ControlError::NotFound { .. })),
+            "{unknown:?}"
+        );
         let trail = store.audit(&AuditFilter::default(), 10).await.unwrap().items;
-        assert_eq!(trail.len(), 2);
+        assert_eq!(trail.len(), 3);
         assert!(!format!("{trail:?}").contains("u-4711"));
     }
 }

@@ -30,10 +30,10 @@ pub struct ErasureDocument {
     /// SHA-256 of the salt and the user's id, in hexadecimal digits.
     #[schema(pattern = "^[0-9a-f]{64}$")]
     pub user_sha256: String,
-    /// When it was done; null before.
+    /// When the first server on the store had done it; null before. Each erases from its own tables.
     #[schema(format = DateTime)]
     pub done_at: Option<String>,
-    /// What was erased, of all users that were erased together; null before.
+    /// What was erased there, of all users that were erased together; null before.
     pub erased: Option<ErasedRowsDocument>,
 }
 

@@ -38,7 +38,7 @@ async fn a_user_is_exported_and_erased_by_administrators() {
     assert_eq!(asked.status, 202, "{}", asked.text);
     assert_eq!(asked.json()["done_at"], json!(null));
     let place = asked.header("location").unwrap().to_owned();
-    let open = server.store.open_erasures().await.unwrap();
+    let open = server.store.erasures().await.unwrap();
     assert!(open.len() == 1 && open[0].receipt.is_of("u-4711"), "{open:?}");
     let erased = ErasedRows {
         events: 2,

@@ -118,8 +118,8 @@ impl Supervisor {
     async fn stop_to_erase(&self, run_stop: &CancellationToken, erases: &AtomicBool) {
         let mut changes = self.store.subscribe();
         loop {
-            match self.store.open_erasures().await {
-                Ok(open) if open.is_empty() => {
+            match self.waiting_erasures().await {
+                Ok(waiting) if waiting.is_empty() => {
                     if changes.changed().await.is_err() {
                         break;
                     }
@@ -131,7 +131,7 @@ impl Supervisor {
                     break;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "whom to erase cannot be read and is read again");
+                    tracing::warn!(error = %format!("{error:#}"), "whom to erase cannot be read and is read again");
                     tokio::time::sleep(RETRY_WAIT_MAX).await;
                 }
             }
@@ -150,16 +150,24 @@ impl Supervisor {
         }
     }
 
+    /// The erasures that the store knows and this data folder has no receipt of: new ones, those that other processes on the
+    /// store were asked for, and all since the backup that the folder may come from.
+    async fn waiting_erasures(&self) -> anyhow::Result<Vec<Receipt>> {
+        let known = self.store.erasures().await?;
+        let done = erasures::read_receipts(&erasures::receipts_file(&self.settings.data))?;
+        let receipts = known.into_iter().map(|erasure| erasure.receipt);
+        Ok(receipts.filter(|receipt| !done.contains(receipt)).collect())
+    }
+
     /// Erases everybody of whom it was asked.
     async fn erase(&self) -> anyhow::Result<()> {
-        let open = self.store.open_erasures().await?;
-        let receipts: Vec<Receipt> = open.into_iter().map(|erasure| erasure.receipt).collect();
+        let receipts = self.waiting_erasures().await?;
         if receipts.is_empty() {
             return Ok(());
         }
-        erasures::keep_receipts(&erasures::receipts_file(&self.settings.data), &receipts)?;
         let settings = Settings::replay(Arc::clone(&self.now), clock::run_id());
         let erased = erasures::erase_users(self.root.clone(), settings, receipts.clone()).await?;
+        erasures::keep_receipts(&erasures::receipts_file(&self.settings.data), &receipts)?;
         let change = Change::new(Actor::system("erasure"), (self.now)());
         for receipt in &receipts {
             let rows = erasures::rows(&erased);
