@@ -23,8 +23,6 @@ use tokio_util::sync::CancellationToken;
 const RECEIPTS_FILE: &str = "erasures.ndjson";
 /// Pieces of an export that wait for a slow reader.
 const EXPORT_QUEUE: usize = 8;
-/// How long a piece of an export gets before it is sent.
-const EXPORT_PIECE_BYTES: usize = 64 * 1024;
 
 /// The file of the receipts in a data folder.
 pub fn receipts_file(data: &Path) -> PathBuf {
@@ -132,19 +130,11 @@ async fn send_rows(
     pieces: &mpsc::Sender<std::io::Result<Bytes>>,
 ) -> anyhow::Result<()> {
     let lake = Lake::open_existing(root).await.context("cannot open the lake")?;
-    let mut piece = Vec::with_capacity(EXPORT_PIECE_BYTES);
     let mut rows = pipeline::store::person::rows_of(&lake, user.as_str()).await?;
-    while let Some((table, lines)) = rows.next().await? {
-        for row in lines.lines() {
-            writeln!(piece, r#"{{"table":"{}","row":{row}}}"#, table.name())?;
-        }
-        if piece.len() >= EXPORT_PIECE_BYTES
-            && pieces.send(Ok(std::mem::take(&mut piece).into())).await.is_err()
-        {
-            return Ok(());
+    while let Some(lines) = rows.next().await? {
+        if pieces.send(Ok(lines.into())).await.is_err() {
+            break;
         }
     }
-    // The end: nobody may be there to read it.
-    let _gone = pieces.send(Ok(piece.into())).await;
     Ok(())
 }

@@ -25,13 +25,11 @@ impl ExportUser {
         let lake = super::open_lake(&self.data).await?;
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
         let mut pieces = pipeline::store::person::rows_of(&lake, &self.user).await?;
-        let mut rows = 0_u64;
-        while let Some((table, lines)) = pieces.next().await? {
-            for row in lines.lines() {
-                writeln!(out, r#"{{"table":"{}","row":{row}}}"#, table.name())
-                    .context("cannot write to standard output")?;
-                rows += 1;
-            }
+        let mut rows = 0;
+        while let Some(lines) = pieces.next().await? {
+            out.write_all(lines.as_bytes())
+                .context("cannot write to standard output")?;
+            rows += lines.lines().count();
         }
         out.flush().context("cannot write to standard output")?;
         if rows == 0 {

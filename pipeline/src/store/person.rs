@@ -45,11 +45,11 @@ pub async fn rows_of(lake: &Lake, user: &str) -> Result<RowsOf, PipelineError> {
 }
 
 impl RowsOf {
-    /// Some more rows of one table, each a JSON object on a line of its own; nothing after the last. A piece may be empty.
+    /// Some more rows, each on a line of its own as `{"table": …, "row": {…}}`; nothing after the last. A piece may be empty.
     ///
     /// # Errors
     /// When a table cannot be read.
-    pub async fn next(&mut self) -> Result<Option<(Table, String)>, PipelineError> {
+    pub async fn next(&mut self) -> Result<Option<String>, PipelineError> {
         loop {
             if let Some((table, batches)) = &mut self.reading {
                 let table = *table;
@@ -59,7 +59,7 @@ impl RowsOf {
                         table: table.name(),
                         source,
                     };
-                    return Ok(Some((table, lines.map_err(columns_error)?)));
+                    return lines.map(Some).map_err(columns_error);
                 }
                 self.reading = None;
             }
@@ -75,12 +75,14 @@ impl RowsOf {
     }
 }
 
-/// The rows of a batch that name a user, as JSON; only those of dead letters are not chosen yet.
+/// The rows of a batch that name a user; only those of dead letters are not chosen yet.
 fn lines_of(table: Table, batch: &RecordBatch, user: &str) -> Result<String, ArrowError> {
-    match table {
-        Table::DeadLetters => json_lines(&letters_of(batch, user)?),
-        _ => json_lines(batch),
-    }
+    let rows = match table {
+        Table::DeadLetters => json_lines(&letters_of(batch, user)?)?,
+        _ => json_lines(batch)?,
+    };
+    let line = |row| format!("{{\"table\":\"{}\",\"row\":{row}}}\n", table.name());
+    Ok(rows.lines().map(line).collect())
 }
 
 fn letters_of(batch: &RecordBatch, user: &str) -> Result<RecordBatch, ArrowError> {
