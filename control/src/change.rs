@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 /// What people begin with whom the identity provider vouches for.
 const VOUCHED_FOR: &str = "person:oidc/";
 
+/// The text of [`Actor::local`].
+const LOCAL: &str = "local";
+
 /// Who acts: `system:<part>`, `person:<name>`, `key:<selector>` or `local`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -36,7 +39,12 @@ impl Actor {
 
     /// Whoever sits at the machine: the actor while no accounts exist.
     pub fn local() -> Self {
-        Self("local".into())
+        Self(LOCAL.into())
+    }
+
+    /// Whether this is [`Self::local`].
+    pub fn is_local(&self) -> bool {
+        *self.0 == *LOCAL
     }
 
     /// Nobody in particular: whoever asks for what is public.

@@ -329,7 +329,14 @@ pub enum Denied {
 /// # Errors
 /// [`Denied`] says why not.
 pub fn authorize(principal: &Principal, action: &str, resource: Resource<'_>) -> Result<(), Denied> {
-    let row = permission(action).ok_or(Denied::Forbidden)?;
+    authorize_by(permission(action).ok_or(Denied::Forbidden)?, principal, resource)
+}
+
+/// Whether a row of the table allows `principal` to do to `resource` what it is about.
+///
+/// # Errors
+/// As [`authorize`].
+pub fn authorize_by(row: &Permission, principal: &Principal, resource: Resource<'_>) -> Result<(), Denied> {
     if row.public {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use ingest::{Collector, CollectorSettings, EmbeddedLog, LogSettings};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use query_api::{
     ApiState, Counters, ExposureLog, HostPolicy, RateSettings, Rates, ResultsView, RulesetHandle,
-    WatchedResults, router, serve,
+    WatchedResults, serve, service,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -73,6 +73,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
         },
         shutdown: shutdown.clone(),
     };
-    serve(TcpListener::bind(address).await?, router(state), shutdown).await?;
+    serve(TcpListener::bind(address).await?, service(state), shutdown).await?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What handlers take out of a request, each failure a problem.
 
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::request::Parts;
@@ -10,8 +11,12 @@ use futures::StreamExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::gate::Arrival;
 use crate::limits::JSON_DEPTH_MAX;
 use crate::problem::{ApiResult, Code, Problem};
+
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
 
 /// A JSON body of the shape `T`.
 #[derive(Debug)]
@@ -115,10 +120,6 @@ pub fn json_depth_exceeds(bytes: &[u8], limit: usize) -> bool {
     false
 }
 
-/// The largest body of a route, as a request extension that its row in the table sets.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyLimit(pub usize);
-
 /// How much more than its limit of a body is read and thrown away: a client hears the answer only when it has sent all,
 /// and one that is a little over shall hear it. Beyond that the connection is cut.
 const DISCARD_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -131,19 +132,26 @@ impl<S: Send + Sync> FromRequest<S> for RawBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _state: &S) -> ApiResult<Self> {
-        let limit = request.extensions().get::<BodyLimit>().map_or(0, |limit| limit.0);
+        let limit = Arrival::body_max_bytes(request.extensions());
         let announced = request.headers().get(header::CONTENT_LENGTH);
         let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if announced.is_some_and(|length| length > limit + DISCARD_MAX_BYTES) {
             return Err(too_large(limit));
         }
-        let mut bytes = Vec::with_capacity(announced.unwrap_or(0).min(limit));
+        let mut bytes = Vec::new();
         let mut size = 0;
         let mut chunks = request.into_body().into_data_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| {
                 Problem::new(Code::InvalidBody, "the body did not arrive whole").caused_by(error)
             })?;
+            if size == 0 && announced == Some(chunk.len()) && chunk.len() <= limit {
+                // It came in one piece, as the small ones do, and is used where it stands.
+                return Ok(Self(chunk));
+            }
+            if size == 0 {
+                bytes.reserve_exact(announced.unwrap_or(chunk.len()).min(limit));
+            }
             size += chunk.len();
             if size > limit + DISCARD_MAX_BYTES {
                 break;
@@ -174,9 +182,25 @@ pub fn media_type(headers: &HeaderMap) -> Option<String> {
 
 /// Whether a body says that it is JSON.
 pub fn is_json(headers: &HeaderMap) -> bool {
-    media_type(headers).is_some_and(|media| {
-        media == "application/json" || media.starts_with("application/") && media.ends_with("+json")
-    })
+    // As nearly all of them say it.
+    let is_plainly = headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value == JSON);
+    is_plainly
+        || media_type(headers).is_some_and(|media| {
+            media == JSON || media.starts_with("application/") && media.ends_with("+json")
+        })
+}
+
+/// An answer in JSON, for whose text about `room` bytes are made at once. That it is JSON is said by [`crate::gate`], as of
+/// every body of which nobody says what it is.
+///
+/// # Errors
+/// `internal` when the value cannot be written as JSON.
+pub fn json(room: usize, value: &impl Serialize) -> ApiResult<Response> {
+    let mut body = Vec::with_capacity(room);
+    serde_json::to_writer(&mut body, value).map_err(Problem::internal)?;
+    Ok(Response::new(Body::from(body)))
 }
 
 /// What a body is answered with that is to be JSON and does not say so.

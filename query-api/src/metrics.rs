@@ -34,6 +34,11 @@ impl Observation {
         Self(Instant::now())
     }
 
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.0
+    }
+
     /// Records the request under its route, never under its path: paths hold keys.
     pub fn end(self, method: &Method, route: &str, status: StatusCode) {
         let method = method_label(method);

@@ -1,6 +1,6 @@
 //! Errors as RFC 9457 problems: a stable code, one sentence for the caller, and the cause for the log alone.
 //!
-//! A handler returns a [`Problem`]. Its body is written by [`crate::limits::envelope`], the outermost layer, which knows
+//! A handler returns a [`Problem`]. Its body is written by [`crate::gate::Gate`], which knows
 //! the request's id and logs the cause, once. Nothing of a cause ever reaches the caller.
 
 use std::error::Error;
@@ -266,7 +266,7 @@ impl Problem {
 }
 
 impl IntoResponse for Problem {
-    /// The status and headers, with the problem as an extension; [`crate::limits::envelope`] writes the body.
+    /// The status and headers, with the problem as an extension; [`crate::gate::Gate`] writes the body.
     fn into_response(self) -> Response {
         let mut response = self.code.status().into_response();
         for (name, value) in &self.headers {

@@ -100,7 +100,7 @@ pub enum Subject<'a> {
     /// A key or a person.
     Actor(&'a Actor),
     /// An address, where nobody is known.
-    Address(Option<IpAddr>),
+    Address(IpAddr),
 }
 
 /// A rate as the algorithm wants it.

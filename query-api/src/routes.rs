@@ -7,17 +7,17 @@ mod access;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::http::Method;
 use axum::routing::MethodRouter;
-use axum::{Extension, Router, middleware};
+use control::permission::{Permission, permission};
 use utoipa::openapi::RefOr;
 use utoipa::openapi::path::Paths;
 use utoipa::openapi::schema::Schema;
 use utoipa_axum::router::UtoipaMethodRouter;
 use utoipa_axum::routes;
 
-use crate::access::{RoutePermission, enforce};
-use crate::extract::BodyLimit;
+use crate::enforce::Enforce;
 use crate::handlers::documents::{
     dimensions, environments, flags, holdouts, layers, metrics, projects, rollout_schedules, segments, tags,
 };
@@ -340,6 +340,17 @@ impl Route {
     }
 }
 
+/// What a route asks of a request before its handler runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Passage {
+    /// The path as the router matches it.
+    pub pattern: &'static str,
+    /// What the caller must be allowed; absent when the word stands in no row of the table, and then nobody is.
+    pub permission: Option<&'static Permission>,
+    /// The largest body.
+    pub body_max_bytes: usize,
+}
+
 /// What a table of routes comes apart into.
 pub struct Parts {
     /// The service, without layers.
@@ -389,12 +400,12 @@ pub fn assemble(table: Vec<Route>) -> Parts {
             problems: route.problems,
         };
         let (schemas, paths, service): (_, _, MethodRouter<Arc<ApiState>>) = route.handler;
-        let service: MethodRouter<Arc<ApiState>> = service.layer(Extension(BodyLimit(route.body_max_bytes)));
-        let service: MethodRouter<Arc<ApiState>> = service.layer(middleware::from_fn(enforce));
-        router = router.route(
-            route.pattern,
-            service.layer(Extension(RoutePermission(route.permission))),
-        );
+        let passage = Passage {
+            pattern: route.pattern,
+            permission: permission(route.permission),
+            body_max_bytes: route.body_max_bytes,
+        };
+        router = router.route(route.pattern, service.layer(Enforce(passage)));
         documented.push(Documented {
             route: facts,
             schemas,

@@ -3,21 +3,28 @@
 //! HTTP/1.1 alone: encryption and HTTP/2 are left to the proxy in front, and a server that need not guess the protocol
 //! starts the clock of the header timeout with the connection, not with its first byte.
 
+mod turns;
+
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::Request;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use hyper::body::Incoming;
-use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::gate::Gate;
+
+pub use turns::{Turn, Turns};
 
 /// What one connection, and all of them together, may take.
 #[derive(Debug, Clone)]
@@ -48,10 +55,6 @@ impl Default for ServerLimits {
     }
 }
 
-/// The other end of the connection, as a request extension.
-#[derive(Debug, Clone, Copy)]
-pub struct Peer(pub SocketAddr);
-
 /// The wait after a failed `accept`: it fails when the process has no file descriptor left, and asking again at once
 /// would burn a core until one comes free.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
@@ -60,8 +63,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// None today: a failure to accept is waited out. The type leaves room for listeners that can end.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    serve_with_limits(listener, router, shutdown, ServerLimits::default()).await
+pub async fn serve(listener: TcpListener, gate: Gate, shutdown: CancellationToken) -> io::Result<()> {
+    serve_with_limits(listener, gate, shutdown, ServerLimits::default()).await
 }
 
 /// [`serve`] with limits of the caller's choice.
@@ -70,7 +73,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 /// As [`serve`].
 pub async fn serve_with_limits(
     listener: TcpListener,
-    router: Router,
+    gate: Gate,
     shutdown: CancellationToken,
     limits: ServerLimits,
 ) -> io::Result<()> {
@@ -92,13 +95,10 @@ pub async fn serve_with_limits(
                 continue;
             }
         };
-        let connection = serve_connection((stream, peer), router.clone(), shutdown.clone(), limits.clone());
-        let cut = cut.clone();
+        let ends = (shutdown.clone(), cut.clone());
+        let connection = serve_connection((stream, peer), gate.clone(), ends, limits.clone());
         connections.spawn(async move {
-            tokio::select! {
-                () = connection => {}
-                () = cut.cancelled() => {}
-            }
+            connection.await;
             drop(slot);
         });
     }
@@ -121,7 +121,7 @@ pub async fn serve_with_limits(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, Peer, tokio::sync::OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     // The slot first: what is accepted is served, and what cannot be served waits in the kernel's queue.
     let slot = Arc::clone(slots)
         .acquire_owned()
@@ -130,32 +130,37 @@ async fn accept(
     let (stream, peer) = listener.accept().await?;
     // Answers are small and written whole; waiting to fill a packet would only delay them.
     stream.set_nodelay(true)?;
-    Ok((stream, Peer(peer), slot))
+    Ok((stream, peer, slot))
 }
 
 async fn serve_connection(
-    (stream, peer): (TcpStream, Peer),
-    router: Router,
-    shutdown: CancellationToken,
+    (stream, peer): (TcpStream, SocketAddr),
+    gate: Gate,
+    (shutdown, cut): (CancellationToken, CancellationToken),
     limits: ServerLimits,
 ) {
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        router.call(request)
+    let turns = Turns::default();
+    let service = service_fn(|request: Request<Incoming>| async {
+        Ok::<_, Infallible>(gate.answer(request, peer, &turns).await)
     });
     let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
+        .timer(Turns::default())
         .header_read_timeout(limits.header_read_timeout)
         .max_headers(limits.headers_max)
         .max_buf_size(limits.head_max_bytes)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
+    // A token is asked under a lock that all connections share; in here it is asked when it has something to say.
+    let mut stop: FuturesUnordered<_> = [shutdown.cancelled()].into_iter().collect();
     let outcome = tokio::select! {
+        biased;
         outcome = connection.as_mut() => outcome,
-        () = shutdown.cancelled() => {
+        _ = stop.next() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                outcome = connection => outcome,
+                () = cut.cancelled() => return,
+            }
         }
     };
     if let Err(error) = outcome {

@@ -150,8 +150,8 @@ impl Platform {
             platform.views.clone(),
             Arc::clone(&platform.now),
         );
-        let router = query_api::router(platform.api_state(&settings, prometheus, health));
-        platform.http = tokio::spawn(query_api::serve(listener, router, platform.stop.clone()));
+        let service = query_api::service(platform.api_state(&settings, prometheus, health));
+        platform.http = tokio::spawn(query_api::serve(listener, service, platform.stop.clone()));
         Ok(platform)
     }
 

@@ -18,8 +18,8 @@ use utoipa::IntoParams;
 
 use crate::access::Caller;
 use crate::extract::{self, IdempotencyKey, IfMatch};
-use crate::limits::RequestId;
 use crate::problem::{ApiResult, Code, Problem};
+use crate::request_id::RequestId;
 use crate::state::ApiState;
 
 /// The members of a document that the platform writes.
@@ -136,11 +136,12 @@ impl FromRequestParts<Arc<ApiState>> for Writer {
     async fn from_request_parts(parts: &mut Parts, state: &Arc<ApiState>) -> ApiResult<Self> {
         let IdempotencyKey(idempotency_key) = IdempotencyKey::from_request_parts(parts, state).await?;
         let caller = Caller::from_request_parts(parts, state).await?;
+        let id = RequestId::from_request_parts(parts, state).await?;
         let reason = match parts.headers.get("x-change-reason") {
             None => None,
             Some(value) => Some(reason(value.as_bytes())?),
         };
-        let origin = parts.extensions.get::<RequestId>().map(|id| origin(&caller, id));
+        let origin = Some(origin(&caller, id));
         Ok(Self(Change {
             actor: caller.principal?.actor,
             at: state.clock.now(),
@@ -152,11 +153,8 @@ impl FromRequestParts<Arc<ApiState>> for Writer {
 }
 
 /// From where a change came: the machine and the request.
-pub fn origin(caller: &Caller, id: &RequestId) -> String {
-    match caller.address {
-        Some(address) => format!("address {address}, request {}", id.0),
-        None => format!("request {}", id.0),
-    }
+pub fn origin(caller: &Caller, id: RequestId) -> String {
+    format!("address {}, request {id}", caller.address)
 }
 
 fn reason(bytes: &[u8]) -> ApiResult<String> {

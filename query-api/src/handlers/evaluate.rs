@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use domain::rules::{Context, Decision, EvaluationError, Ruleset};
 use domain::{ExperimentKey, FlagKey, UnitId, VariantKey};
 use serde::{Deserialize, Serialize};
@@ -13,7 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::exposures::Exposure;
-use crate::extract::{ApiJson, PathKey};
+use crate::extract::{ApiJson, PathKey, json};
 use crate::metrics;
 use crate::problem::{ApiResult, Problem};
 use crate::ruleset::Freshness;
@@ -22,6 +21,9 @@ use crate::wire;
 
 /// When a client shall ask again while there is no ruleset yet: the store is asked every second.
 pub const ABSENT_RETRY_SECONDS: u32 = 1;
+
+/// About as much as an answer with a short value takes: room that is made at once.
+pub const EVALUATION_BYTES: usize = 512;
 
 /// Whom an evaluation is for.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -152,7 +154,7 @@ pub async fn evaluate(
         false => None,
     };
     let evaluation = Evaluation::new(flag.as_str(), decision, is_stale, tracked);
-    Ok(Json(evaluation).into_response())
+    json(EVALUATION_BYTES, &evaluation)
 }
 
 /// The ruleset that serves, and whether it is stale.

@@ -9,18 +9,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{FromRequest, Path, Query, Request, State};
 use axum::http::header::{self, HeaderValue};
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use domain::rules::{Context, Decision, EvaluationError, Ruleset};
 use domain::{FlagKey, UnitId, VariantKey};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::evaluate::{ABSENT_RETRY_SECONDS, serving};
-use crate::extract::{RawBody, is_json, not_json, parse_json};
+use super::evaluate::{ABSENT_RETRY_SECONDS, EVALUATION_BYTES, serving};
+use crate::extract::{RawBody, is_json, json, not_json, parse_json};
 use crate::metrics;
 use crate::problem::{Code, Problem};
 use crate::state::ApiState;
@@ -43,6 +44,13 @@ pub struct OfrepRequest {
     /// `targetingKey` is the unit that rollouts are drawn by; everything is an attribute.
     #[schema(value_type = Option<Object>, required = false)]
     context: Map<String, Value>,
+}
+
+/// The same as it comes: the protocol has a word of its own for a context that is no object, and lets a body hold more.
+#[derive(Deserialize)]
+struct Asked {
+    #[serde(default)]
+    context: Value,
 }
 
 /// A flag's value.
@@ -219,7 +227,7 @@ pub async fn evaluate(
     let decision = ruleset.evaluate(&key, &whom.context(&state));
     metrics::count_evaluation(decision.reason);
     match entry(&key, decision, is_stale) {
-        Entry::Success(success) => Json(success).into_response(),
+        Entry::Success(success) => json(EVALUATION_BYTES, &success).into_response(),
         Entry::Failure(failure) => {
             let status = match decision.error {
                 Some(EvaluationError::FlagNotFound) => StatusCode::NOT_FOUND,
@@ -275,8 +283,7 @@ pub async fn evaluate_all(State(state): State<Arc<ApiState>>, request: Request) 
     if is_known && !is_other_config {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
-    let media = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (headers, media, body).into_response()
+    (headers, Body::from(body)).into_response()
 }
 
 /// The tag by which event streams and clients name a version of the ruleset.
@@ -301,16 +308,16 @@ impl Whom {
             return Err(not_json().into());
         }
         let RawBody(bytes) = RawBody::from_request(request, &()).await?;
-        let mut body: Map<String, Value> = parse_json(&bytes)?;
+        let body: Asked = parse_json(&bytes)?;
         let invalid = |details: &str| Refused {
             status: StatusCode::BAD_REQUEST,
             code: "INVALID_CONTEXT",
             details: details.to_owned(),
         };
-        let attributes = match body.remove("context") {
-            Some(Value::Object(attributes)) => attributes,
-            None | Some(Value::Null) => Map::new(),
-            Some(_) => return Err(invalid("The context must be an object.")),
+        let attributes = match body.context {
+            Value::Object(attributes) => attributes,
+            Value::Null => Map::new(),
+            _ => return Err(invalid("The context must be an object.")),
         };
         let targeting_key = match attributes.get("targetingKey") {
             None | Some(Value::Null) => None,

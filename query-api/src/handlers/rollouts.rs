@@ -11,7 +11,8 @@ use domain::RolloutScheduleKey;
 use serde_json::{Map, Value};
 
 use super::definitions::{self, Writer};
-use crate::access::{self, AllowedVersion, Caller};
+use crate::access::Caller;
+use crate::enforce::{self, AllowedVersion};
 use crate::extract::{self, ApiJson, PathKey, SeenVersion};
 use crate::problem::{ApiResult, Problem};
 use crate::state::ApiState;
@@ -64,7 +65,7 @@ impl FromRequest<Arc<ApiState>> for MembersOnOwnFlag {
         let ApiJson(members) = ApiJson::<Map<String, Value>>::from_request(request, state).await?;
         // A patch without a flag leaves it as it is, and whoever came this far may change that one.
         if let Some(flag) = members.get("flag").and_then(Value::as_str) {
-            access::refuse_foreign_flag(state, &caller.principal?, flag).await?;
+            enforce::refuse_foreign_flag(state, &caller.principal?, flag).await?;
         }
         Ok(Self(members))
     }

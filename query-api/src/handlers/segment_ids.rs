@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::definitions::{self, Writer};
-use crate::extract::{ApiQuery, BodyLimit, PathKey, media_type};
+use crate::extract::{ApiQuery, PathKey, media_type};
+use crate::gate::Arrival;
 use crate::problem::{ApiResult, Code, Problem};
 use crate::state::ApiState;
 
@@ -158,7 +159,7 @@ enum JsonLine {
 /// Reads the fingerprints of a body as it arrives.
 async fn read(request: Request) -> ApiResult<Vec<u64>> {
     let form = form(request.headers())?;
-    let limit = request.extensions().get::<BodyLimit>().map_or(0, |limit| limit.0);
+    let limit = Arrival::body_max_bytes(request.extensions());
     let mut reader = Reader {
         form,
         line: Vec::new(),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{AppendHeaders, IntoResponse, Response};
@@ -14,8 +13,8 @@ use super::definitions::origin;
 use crate::access::Caller;
 use crate::cookies;
 use crate::extract::ApiQuery;
-use crate::limits::RequestId;
 use crate::problem::{ApiResult, Code, Problem};
+use crate::request_id::RequestId;
 use crate::state::ApiState;
 
 /// Where a login ends.
@@ -78,7 +77,7 @@ pub async fn begin(
 pub async fn finish(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
-    Extension(id): Extension<RequestId>,
+    id: RequestId,
     headers: HeaderMap,
     query: Result<Query<ReturnedQuery>, axum::extract::rejection::QueryRejection>,
 ) -> ApiResult<Response> {
@@ -96,7 +95,7 @@ pub async fn finish(
         issuer: query.iss,
         error: query.error,
     };
-    let origin = origin(&caller, &id);
+    let origin = origin(&caller, id);
     let finished = state
         .access
         .finish_sign_on(secret.as_deref(), &answer, Some(origin))

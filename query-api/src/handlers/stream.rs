@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -18,8 +17,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::ofrep::config_etag;
-use crate::limits::RequestId;
 use crate::metrics::OpenStream;
+use crate::request_id::RequestId;
 use crate::state::ApiState;
 
 /// How often an idle stream says that it is alive: proxies close what is silent for a minute, some for thirty seconds.
@@ -89,16 +88,12 @@ impl Seen {
     params(("Last-Event-ID" = Option<String>, Header, description = "The id of the last event received.", example = "r12.e40")),
     responses((status = 200, content_type = "text/event-stream", body = String, description = "Events without end.",
         example = "retry: 4711\n\nevent: ruleset\nid: r12\ndata: {\"version\":12}\n\nevent: results\nid: r12.e40\ndata: {\"epoch\":40,\"as_of\":\"2026-01-31T12:00:00Z\"}\n\n")))]
-pub async fn stream(
-    State(state): State<Arc<ApiState>>,
-    Extension(request): Extension<RequestId>,
-    headers: HeaderMap,
-) -> Response {
+pub async fn stream(State(state): State<Arc<ApiState>>, request: RequestId, headers: HeaderMap) -> Response {
     let changes = futures::stream::unfold(Follower::new(&state, &headers), |mut follower| async move {
         let event = follower.next().await;
         Some((event, follower))
     });
-    endless(changes, &state, &request)
+    endless(changes, &state, request)
 }
 
 /// Follow flag changes, as OpenFeature SDKs in browsers do
@@ -111,7 +106,7 @@ pub async fn stream(
         example = "retry: 4711\n\nid: r12\ndata: {\"type\":\"refetchEvaluation\",\"etag\":\"r12\"}\n\n")))]
 pub async fn ofrep_stream(
     State(state): State<Arc<ApiState>>,
-    Extension(request): Extension<RequestId>,
+    request: RequestId,
     headers: HeaderMap,
 ) -> Response {
     let changes = futures::stream::unfold(Follower::new(&state, &headers), |mut follower| async move {
@@ -124,7 +119,7 @@ pub async fn ofrep_stream(
         // Without a name, so that it is a `message`, which is what the protocol's clients listen to.
         Some((Event::default().id(follower.seen.id()).data(data), follower))
     });
-    endless(changes, &state, &request)
+    endless(changes, &state, request)
 }
 
 /// The data of an event in the form of OFREP.
@@ -139,9 +134,9 @@ struct Refetch {
 fn endless(
     changes: impl Stream<Item = Event> + Send + 'static,
     state: &ApiState,
-    request: &RequestId,
+    request: RequestId,
 ) -> Response {
-    let retry = Duration::from_millis(RETRY_MIN_MS + spread(&request.0) % RETRY_SPREAD_MS);
+    let retry = Duration::from_millis(RETRY_MIN_MS + request.spread() % RETRY_SPREAD_MS);
     let advice = futures::stream::once(async move { Event::default().retry(retry) });
     let ended = state.shutdown.clone().cancelled_owned();
     let events = advice.chain(changes).map(Ok::<_, Infallible>);
@@ -153,11 +148,6 @@ fn endless(
         Sse::new(events.take_until(ended)).keep_alive(keep_alive),
     )
         .into_response()
-}
-
-/// A number that differs between clients: request ids are random.
-fn spread(request_id: &str) -> u64 {
-    uuid::Uuid::parse_str(request_id).map_or(0, |id| id.as_u64_pair().1)
 }
 
 struct Follower {

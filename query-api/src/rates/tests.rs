@@ -61,7 +61,7 @@ fn a_million_random_steps_agree_with_a_bucket_filled_drop_by_drop() {
 }
 
 fn address(text: &str) -> Subject<'static> {
-    Subject::Address(Some(text.parse().unwrap()))
+    Subject::Address(text.parse().unwrap())
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn buckets_that_are_full_again_are_forgotten() {
     let rates = Rates::new(RateSettings::default());
     let total = SHARDS * SHARD_MAX * 2;
     for caller in 0..total {
-        let address = Subject::Address(Some(IpAddr::from(u128::try_from(caller).unwrap().to_be_bytes())));
+        let address = Subject::Address(IpAddr::from(u128::try_from(caller).unwrap().to_be_bytes()));
         let later = Timestamp(i64::try_from(caller).unwrap() * 1_000);
         rates.take((Bucket::Unknown, address), 1, later).unwrap();
     }

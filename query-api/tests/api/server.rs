@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use query_api::{ServerLimits, limits, serve_with_limits};
+use query_api::{Gate, ServerLimits, serve_with_limits};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -96,18 +96,14 @@ async fn a_running_request_is_answered_before_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_defect_is_a_problem_that_shows_nothing() {
     let server = Server::start().await;
-    let router = axum::Router::new()
-        .route("/defect", axum::routing::get(defect))
-        .layer(axum::middleware::from_fn_with_state(
-            Arc::new(server.state()),
-            limits::envelope,
-        ));
+    let router = axum::Router::new().route("/defect", axum::routing::get(defect));
+    let gate = Gate::new(Arc::new(server.state()), router);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/defect", listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(serve_with_limits(
         listener,
-        router,
+        gate,
         shutdown.clone(),
         ServerLimits::default(),
     ));

@@ -209,9 +209,9 @@ impl Server {
     async fn listen(&mut self, limits: ServerLimits) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         self.address = listener.local_addr().unwrap();
-        let router = query_api::router(self.state());
+        let service = query_api::service(self.state());
         let shutdown = self.shutdown.clone();
-        self.task = tokio::spawn(query_api::serve_with_limits(listener, router, shutdown, limits));
+        self.task = tokio::spawn(query_api::serve_with_limits(listener, service, shutdown, limits));
     }
 
     /// The state that the handlers share, as the program would build it.
