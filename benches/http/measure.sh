@@ -30,6 +30,7 @@ round=0
 while [ "$round" -lt "$rounds" ]; do
   for connections in 64 8; do
     measure bare-single bare 18081 /single "$connections" "$protocol"
+    measure bare-json bare 18081 /json "$connections" "$protocol"
     measure ofrep-single evaluation 18082 /ofrep/v1/evaluate/flags/flag-7 "$connections" "$protocol"
     measure native-single evaluation 18082 /api/v1/feature-flags/flag-7/evaluate "$connections" "$native"
   done
