@@ -26,6 +26,7 @@ mod server;
 mod serving;
 mod sign_on;
 mod staleness;
+mod stores;
 mod stream;
 mod support;
 mod user_data;

@@ -5,7 +5,14 @@ use control::access::KeyKind;
 use serde_json::{Value, json};
 
 use crate::access::{flag, guarded, key, person, with_cookie, with_key};
+use crate::stores::on_both_stores;
 use crate::support::{Answer, Server, problem};
+
+on_both_stores! {
+    each_kind_belongs_to_whoever_made_it,
+    a_rollout_acts_for_whoever_may_change_its_flag,
+    the_ruleset_is_for_servers_and_evaluations_for_every_key,
+}
 
 /// A definition of each kind that has owners, but for flags: the collection, the definition, and what to patch.
 fn definitions() -> Vec<(&'static str, Value)> {
@@ -41,7 +48,6 @@ async fn post(server: &Server, path: &str, cookie: &str, body: &Value) -> Answer
     with_cookie(server, ("POST", path), cookie, Some(body)).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn each_kind_belongs_to_whoever_made_it() {
     // What must never change: a foreign developer is refused, changes nothing, and reads; an analyst reads alone. With its
     // owner's leave they change it, and the owner can take that back.
@@ -100,7 +106,6 @@ async fn each_kind_belongs_to_whoever_made_it() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_acts_for_whoever_may_change_its_flag() {
     // What must never change: a schedule is no way around the owner of a flag.
     let server = guarded().await;
@@ -155,7 +160,6 @@ async fn a_rollout_acts_for_whoever_may_change_its_flag() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_ruleset_is_for_servers_and_evaluations_for_every_key() {
     // What must never change: what names users leaves for no key that anybody can read.
     let server = guarded().await;

@@ -5,9 +5,17 @@ use domain::Timestamp;
 use serde_json::json;
 
 use crate::access::{PASSWORD, flag, guarded, person, with_cookie};
+use crate::stores::on_both_stores;
 use crate::support::{NOW, Server, problem};
 
-#[tokio::test(flavor = "multi_thread")]
+on_both_stores! {
+    nobody_has_to_log_in_until_there_is_somebody,
+    people_log_in_and_out_and_get_a_new_session_each_time,
+    a_session_changes_nothing_for_another_site,
+    guessing_is_answered_alike_and_then_slowed_down,
+    accounts_are_managed_by_administrators,
+}
+
 async fn nobody_has_to_log_in_until_there_is_somebody() {
     // What must never change: a fresh server on this machine works without accounts, and the first one closes it.
     let server = Server::start().await;
@@ -57,7 +65,6 @@ async fn nobody_has_to_log_in_until_there_is_somebody() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn people_log_in_and_out_and_get_a_new_session_each_time() {
     let server = guarded().await;
     person(&server, "anna", Role::Analyst).await;
@@ -112,7 +119,6 @@ async fn people_log_in_and_out_and_get_a_new_session_each_time() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_session_changes_nothing_for_another_site() {
     // What must never change: a page elsewhere cannot use the session of whoever looks at it.
     let server = guarded().await;
@@ -152,7 +158,6 @@ async fn a_session_changes_nothing_for_another_site() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn guessing_is_answered_alike_and_then_slowed_down() {
     let server = guarded().await;
     person(&server, "anna", Role::Viewer).await;
@@ -177,7 +182,6 @@ async fn guessing_is_answered_alike_and_then_slowed_down() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn accounts_are_managed_by_administrators() {
     let server = guarded().await;
     let boss = person(&server, "boss", Role::Admin).await;

@@ -5,12 +5,16 @@ use control::access::KeyKind;
 use serde_json::json;
 
 use crate::access::{key, with_key};
+use crate::stores::on_both_stores;
 use crate::support::{Server, problem};
+
+on_both_stores! {
+    a_user_is_exported_and_erased_by_administrators,
+}
 
 const EXPORT: (&str, &str) = ("POST", "/api/v1/user-data/export");
 const ERASURES: (&str, &str) = ("POST", "/api/v1/user-data/erasures");
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_user_is_exported_and_erased_by_administrators() {
     // What must never change: the id stands in the request and in no record of it.
     let server = Server::start().await;
