@@ -13,6 +13,7 @@ use fixtures::postgres::PostgresServer;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::access::{AccessMode, AccessSettings, OidcSettings, SignOnSettings, TokenAlgorithm};
 use crate::{Actor, Change, Clock, Store, StoreAddress};
 
 /// Which database the tests of a module run on; see [`on_both_stores`].
@@ -124,6 +125,25 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Everybody has to log in, and may by a provider that does not answer.
+pub(crate) fn sign_on_settings() -> AccessSettings {
+    let oidc = OidcSettings {
+        issuer: "https://idp.example".to_owned(),
+        client_id: "web".to_owned(),
+        audience: None,
+        algorithms: vec![TokenAlgorithm::Rs256],
+        groups_claim: "groups".to_owned(),
+        roles: [].into(),
+        login: Some(SignOnSettings::default()),
+    };
+    AccessSettings {
+        mode: AccessMode::Required,
+        public_url: Some("https://experiments.example".to_owned()),
+        oidc: Some(oidc),
+        ..AccessSettings::default()
     }
 }
 
