@@ -100,6 +100,9 @@ pub enum RefusedSignOn {
     /// The identity token is not one that was made for this login.
     #[error("the identity token is not one that was made for this login")]
     TokenInvalid,
+    /// What the provider says of the person is about another one.
+    #[error("what the identity provider says of your groups is about somebody else")]
+    OtherPerson,
     /// The person is known and has no role.
     #[error(
         "none of your groups at the identity provider has a role here; whoever manages it can say which do"

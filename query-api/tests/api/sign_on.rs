@@ -25,6 +25,7 @@ on_both_stores! {
     an_answer_that_names_another_provider_is_refused,
     an_identity_token_that_is_not_what_it_should_be_is_refused,
     groups_make_the_role_and_without_one_nobody_comes_in,
+    groups_that_stand_at_the_userinfo_endpoint_alone_make_the_role,
     a_session_from_before_the_login_is_none_after_it,
     a_login_ends_on_this_server_and_nowhere_else,
     what_the_provider_refuses_is_refused,
@@ -336,6 +337,46 @@ async fn groups_make_the_role_and_without_one_nobody_comes_in() {
     let body: Value = crate::access::flag("x");
     problem(&server.send(request.json(&body)).await, 403, "forbidden");
     server.stop().await;
+}
+
+async fn groups_that_stand_at_the_userinfo_endpoint_alone_make_the_role() {
+    // What must never change: the endpoint adds groups to the person whom the token names, and never another person.
+    let Some(server) = server("groups-elsewhere").await else {
+        return;
+    };
+    for (who, role) in [("dora@data", "analyst"), ("olga@eng,ops", "admin")] {
+        let mut browser = Browser::new(&server);
+        assert_eq!(browser.log_in(who).await.status, 303, "{who}");
+        let session = browser.session().await.json();
+        let name = who.split('@').next().unwrap();
+        assert_eq!(session["actor"], format!("person:oidc/{name}"));
+        assert_eq!(session["role"], role, "{who}");
+    }
+    let mut browser = Browser::new(&server);
+    let answer = browser.log_in("gus@guests").await;
+    refused(&mut browser, &answer, "none of your groups").await;
+    server.stop().await;
+    for (client_id, reason) in [
+        ("groups-nowhere", "none of your groups"),
+        ("elsewhere-another", "about somebody else"),
+        ("elsewhere-nobody", "about somebody else"),
+    ] {
+        let server = crate::sign_on::server(client_id).await.unwrap();
+        let mut browser = Browser::new(&server);
+        let answer = browser.log_in("anna@ops").await;
+        refused(&mut browser, &answer, reason).await;
+        server.stop().await;
+    }
+    for client_id in ["elsewhere-large", "elsewhere-no-json", "elsewhere-failing"] {
+        let server = crate::sign_on::server(client_id).await.unwrap();
+        let mut browser = Browser::new(&server);
+        let answer = browser.log_in("anna@ops").await;
+        problem(&answer, 503, "unavailable");
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(answer.header("set-cookie"), None);
+        problem(&browser.session().await, 401, "unauthenticated");
+        server.stop().await;
+    }
 }
 
 async fn a_session_from_before_the_login_is_none_after_it() {
