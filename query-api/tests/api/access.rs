@@ -63,7 +63,7 @@ pub async fn person(server: &Server, name: &str, role: Role) -> String {
         .await
         .unwrap();
     let link = server.store.create_link(&account, &change()).await.unwrap();
-    let entered = server.access.redeem(&link, None, PASSWORD).await.unwrap();
+    let entered = server.access.redeem(&link, None, PASSWORD, None).await.unwrap();
     format!("sid={}", entered.session)
 }
 

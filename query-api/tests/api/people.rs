@@ -11,6 +11,7 @@ use crate::support::{NOW, Server, problem};
 on_both_stores! {
     nobody_has_to_log_in_until_there_is_somebody,
     people_log_in_and_out_and_get_a_new_session_each_time,
+    a_refused_login_stands_in_the_trail_with_where_it_came_from,
     a_session_changes_nothing_for_another_site,
     guessing_is_answered_alike_and_then_slowed_down,
     accounts_are_managed_by_administrators,
@@ -116,6 +117,40 @@ async fn people_log_in_and_out_and_get_a_new_session_each_time() {
         401,
         "unauthenticated",
     );
+    server.stop().await;
+}
+
+async fn a_refused_login_stands_in_the_trail_with_where_it_came_from() {
+    // What must never change: guessing leaves traces, without what was guessed.
+    let server = guarded().await;
+    person(&server, "anna", Role::Analyst).await;
+    let wrong = "a wrong password";
+    for name in ["anna", "x\u{1b}[31m", &*"n".repeat(2_000)] {
+        let body = json!({"name": name, "password": wrong});
+        let answer = server.post("/api/v1/auth/login", &body).await;
+        problem(&answer, 401, "wrong_credentials");
+    }
+    let link = json!({"link": "made-up", "password": PASSWORD});
+    problem(
+        &server.post("/api/v1/auth/redeem", &link).await,
+        410,
+        "invalid_link",
+    );
+    let trail = server.store.audit(&AuditFilter::default(), 10).await.unwrap();
+    let refused: Vec<_> = trail
+        .items
+        .iter()
+        .filter(|record| record.action == "refuse_login")
+        .collect();
+    let keys: Vec<_> = refused.iter().map(|record| record.key.as_str()).collect();
+    let cut = format!("\"{}\"...", "n".repeat(64));
+    assert_eq!(keys, ["nobody", &cut, "\"x\\u{1b}[31m\"", "person:anna"]);
+    for record in refused {
+        let origin = record.origin.as_deref().unwrap();
+        assert!(origin.starts_with("address 127.0.0.1, request "), "{origin}");
+        let text = serde_json::to_string(record).unwrap();
+        assert!(!text.contains(wrong) && !text.contains("made-up"), "{text}");
+    }
     server.stop().await;
 }
 
