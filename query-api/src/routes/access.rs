@@ -39,6 +39,7 @@ pub(super) fn rows() -> Vec<Route> {
 
         post("/api/v1/user-data/export", "user-data:export", routes!(user_data::export), MANAGEMENT_BODY_MAX_BYTES),
         post("/api/v1/user-data/erasures", "user-data:erase", routes!(user_data::erase), MANAGEMENT_BODY_MAX_BYTES).stored(),
+        get("/api/v1/user-data/erasures", "user-data:read", routes!(user_data::list)).listing(),
         get("/api/v1/user-data/erasures/{key}", "user-data:read", routes!(user_data::erasure)).stored(),
 
         get("/api/v1/experiments/{key}/sharing", "experiments:read", routes!(sharing::experiments::get)).stored(),
