@@ -64,5 +64,7 @@ pub(super) fn rows() -> Vec<Route> {
         put("/api/v1/tags/{key}/sharing", "tags:share", routes!(sharing::tags::share)).stored(),
         get("/api/v1/rollout-schedules/{key}/sharing", "rollouts:read", routes!(sharing::rollout_schedules::get)).stored(),
         put("/api/v1/rollout-schedules/{key}/sharing", "rollouts:share", routes!(sharing::rollout_schedules::share)).stored(),
+        get("/api/v1/guardrails/{key}/sharing", "safety:read", routes!(sharing::guardrails::get)).stored(),
+        put("/api/v1/guardrails/{key}/sharing", "safety:share", routes!(sharing::guardrails::share)).stored(),
     ]
 }

@@ -1,7 +1,7 @@
 //! Whose definitions may be changed by whom, and what keys in browsers do not get.
 
-use control::Role;
 use control::access::KeyKind;
+use control::{AuditFilter, ObjectKind, Role};
 use serde_json::{Value, json};
 
 use crate::access::{flag, guarded, key, person, with_cookie, with_key};
@@ -11,6 +11,7 @@ use crate::support::{Answer, Server, problem};
 on_both_stores! {
     each_kind_belongs_to_whoever_made_it,
     a_rollout_acts_for_whoever_may_change_its_flag,
+    a_guardrail_is_shared_like_definitions,
     the_ruleset_is_for_servers_and_evaluations_for_every_key,
 }
 
@@ -157,6 +158,57 @@ async fn a_rollout_acts_for_whoever_may_change_its_flag() {
     let path = "/api/v1/rollout-schedules/r/start";
     let started = with_cookie(&server, ("POST", path), &admin, None).await;
     assert_eq!(started.status, 200, "{}", started.text);
+    server.stop().await;
+}
+
+async fn a_guardrail_is_shared_like_definitions() {
+    // What must never change: a foreign developer neither retires a guardrail nor gives themselves the right to.
+    let server = guarded().await;
+    let anna = person(&server, "anna", Role::Developer).await;
+    let ben = person(&server, "ben", Role::Developer).await;
+    let ana = person(&server, "ana", Role::Analyst).await;
+    let made = post(&server, "/api/v1/feature-flags", &anna, &flag("x")).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let all = "/api/v1/guardrails";
+    let guardrail = json!({"flag": "x", "event": "error", "control": "off", "treatment": "on"});
+    let made = post(&server, all, &anna, &guardrail).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let one = format!("{all}/{}", made.json()["id"].as_str().unwrap());
+    let sharing = format!("{one}/sharing");
+    let ask = async |method, path: &str, cookie: &str, body: Option<&Value>| {
+        with_cookie(&server, (method, path), cookie, body).await
+    };
+    let shared = json!({"owner": "person:anna", "editors": ["person:ben"]});
+    let own = json!({"owner": "person:anna", "editors": []});
+    for other in [&ben, &ana] {
+        assert_eq!(ask("GET", &sharing, other, None).await.json(), own);
+        problem(
+            &ask("PUT", &sharing, other, Some(&shared)).await,
+            403,
+            "forbidden",
+        );
+        problem(&ask("DELETE", &one, other, None).await, 403, "forbidden");
+    }
+    let answer = ask("PUT", &sharing, &anna, Some(&shared)).await;
+    assert_eq!((answer.status, answer.json()), (200, shared.clone()));
+    assert_eq!(ask("PUT", &sharing, &ben, Some(&own)).await.json(), own);
+    problem(&ask("DELETE", &one, &ben, None).await, 403, "forbidden");
+    let trail = server
+        .store
+        .audit(&AuditFilter::default(), 1)
+        .await
+        .unwrap()
+        .items;
+    assert_eq!(
+        (trail[0].action.as_str(), trail[0].kind),
+        ("share", ObjectKind::Guardrail)
+    );
+    assert_eq!(ask("PUT", &sharing, &anna, Some(&shared)).await.status, 200);
+    assert_eq!(ask("DELETE", &one, &ben, None).await.status, 204);
+    // What is retired belongs to nobody, and nobody makes it theirs.
+    for (method, body) in [("GET", None), ("PUT", Some(&shared))] {
+        problem(&ask(method, &sharing, &anna, body).await, 404, "not_found");
+    }
     server.stop().await;
 }
 
