@@ -11,7 +11,7 @@ use crate::support::{Answer, Server, problem};
 on_both_stores! {
     each_kind_belongs_to_whoever_made_it,
     a_rollout_acts_for_whoever_may_change_its_flag,
-    a_guardrail_is_shared_like_definitions,
+    a_guardrail_is_shared_like_definitions_and_made_by_whoever_may_change_the_flag,
     the_ruleset_is_for_servers_and_evaluations_for_every_key,
 }
 
@@ -161,8 +161,9 @@ async fn a_rollout_acts_for_whoever_may_change_its_flag() {
     server.stop().await;
 }
 
-async fn a_guardrail_is_shared_like_definitions() {
-    // What must never change: a foreign developer neither retires a guardrail nor gives themselves the right to.
+async fn a_guardrail_is_shared_like_definitions_and_made_by_whoever_may_change_the_flag() {
+    // What must never change: a foreign developer neither retires a guardrail nor gives themselves the right to, and puts
+    // none on a flag that they may not change: it could turn the flag, and weakens those that are there.
     let server = guarded().await;
     let anna = person(&server, "anna", Role::Developer).await;
     let ben = person(&server, "ben", Role::Developer).await;
@@ -171,6 +172,9 @@ async fn a_guardrail_is_shared_like_definitions() {
     assert_eq!(made.status, 201, "{}", made.text);
     let all = "/api/v1/guardrails";
     let guardrail = json!({"flag": "x", "event": "error", "control": "off", "treatment": "on"});
+    for other in [&ben, &ana] {
+        problem(&post(&server, all, other, &guardrail).await, 403, "forbidden");
+    }
     let made = post(&server, all, &anna, &guardrail).await;
     assert_eq!(made.status, 201, "{}", made.text);
     let one = format!("{all}/{}", made.json()["id"].as_str().unwrap());
