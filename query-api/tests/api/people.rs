@@ -187,8 +187,8 @@ async fn a_session_changes_nothing_for_another_site() {
             .unwrap()
             .items
             .len(),
-        3,
-        "the account, its password and its login, and nothing of the attempts"
+        4,
+        "the account, its link, its password and its login, and nothing of the attempts"
     );
     server.stop().await;
 }
