@@ -75,7 +75,8 @@ pub async fn identify(State(state): State<Arc<ApiState>>, mut request: Request, 
     let peer = request.extensions().get::<Peer>().map(|peer| peer.0.ip());
     let trusted = &state.access.settings().trusted_proxies;
     let address = peer.map(|peer| client_address(peer, trusted, request.headers()));
-    let session = cookies::session(request.headers());
+    let public_url = state.access.settings().public_url.as_deref();
+    let session = cookies::session(request.headers(), public_url);
     let is_unsafe = !request.method().is_safe();
     // A request without credentials in local mode needs nothing to be read.
     let is_unread = state.access.needs_login() && !state.access.is_read();
