@@ -33,7 +33,7 @@ pub async fn guarded() -> Server {
     guarded_at(RateSettings::default()).await
 }
 
-async fn guarded_at(rates: RateSettings) -> Server {
+pub async fn guarded_at(rates: RateSettings) -> Server {
     let settings = AccessSettings {
         mode: AccessMode::Required,
         ..AccessSettings::default()

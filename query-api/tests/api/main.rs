@@ -4,6 +4,7 @@
 
 mod access;
 mod analysis_plans;
+mod attacks;
 mod browser;
 mod catalog;
 mod conformance;
