@@ -42,7 +42,7 @@ async fn measure() -> Result<(), Box<dyn std::error::Error>> {
     store.create_account(&name, Role::Viewer, &change).await?;
     let link = store.create_link(&name, &change).await?;
     let access = Access::open(store, Arc::new(|| Timestamp(0)), AccessSettings::default()).await?;
-    access.redeem(&link, None, PASSWORD).await?;
+    access.redeem(&link, None, PASSWORD, None).await?;
 
     let (mut known, mut checks) = (0_u32, Vec::new());
     for batch in 0..BATCHES {
@@ -56,7 +56,7 @@ async fn measure() -> Result<(), Box<dyn std::error::Error>> {
     let mut logins = Vec::new();
     for _ in 0..LOGINS {
         let started = Instant::now();
-        access.login("anna", PASSWORD).await?;
+        access.login("anna", PASSWORD, None).await?;
         logins.push(started.elapsed());
     }
     checks.sort();

@@ -9,6 +9,7 @@ mod kept;
 pub mod key;
 mod password;
 mod provider;
+mod refusals;
 pub(crate) mod secret;
 mod settings;
 mod sign_on;
@@ -39,6 +40,7 @@ pub use token::TokenAlgorithm;
 use directory::{Directory, KnownKey};
 use kept::Kept;
 use provider::Provider;
+use refusals::{Ration, RefusedLogin, named};
 
 use crate::change::{Actor, Change};
 use crate::clock::Clock;
@@ -69,6 +71,7 @@ pub struct Access {
     // One refresh at a time: two at once could put the older one last.
     refreshing: Mutex<()>,
     hashing: Semaphore,
+    refusals: Ration,
 }
 
 /// Somebody who has just logged in.
@@ -103,6 +106,7 @@ impl Access {
             kept: None,
             refreshing: Mutex::new(()),
             hashing: Semaphore::new(HASHES_AT_ONCE),
+            refusals: Ration::new(),
         };
         if let Err(error) = access.refresh().await {
             tracing::error!(error = %error, "who may come in cannot be read; nobody does until it can");
@@ -285,18 +289,30 @@ impl Access {
         account.map(|account| account.role)
     }
 
-    /// Opens a session for whoever knows the password of an account.
+    /// Opens a session for whoever knows the password of an account. Whatever comes of it leaves an audit record, with
+    /// `origin` as where it comes from.
     ///
     /// # Errors
     /// [`ControlError::WrongCredentials`] whatever is wrong, after the same work; [`ControlError::LockedOut`] when too
     /// many attempts failed before, whether the account exists or not.
-    pub async fn login(&self, name: &str, password: &str) -> Result<LoggedIn, ControlError> {
-        let name = AccountName::new(name).map_err(|_| ControlError::WrongCredentials)?;
+    pub async fn login(
+        &self,
+        name: &str,
+        password: &str,
+        origin: Option<String>,
+    ) -> Result<LoggedIn, ControlError> {
+        let Ok(name) = AccountName::new(name) else {
+            self.refuse(named(name), RefusedLogin::UnknownName, origin)
+                .await?;
+            return Err(ControlError::WrongCredentials);
+        };
         let now = self.clock.now();
         let facts = self.store.login_facts(&name).await?;
         if let Some(until) = facts.locked_until.filter(|until| now < *until) {
             let seconds = (until.0 - now.0).div_euclid(MICROS_PER_SECOND) + 1;
             let retry_after_seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
+            self.refuse(named(name.as_str()), RefusedLogin::LockedOut, origin)
+                .await?;
             return Err(ControlError::LockedOut { retry_after_seconds });
         }
         let (hash, given) = (facts.password_hash, password.to_owned());
@@ -305,12 +321,15 @@ impl Access {
             .await?;
         if !is_right {
             self.store.login_failed(&name, now).await?;
+            self.refuse(named(name.as_str()), self.why_refused(&name), origin)
+                .await?;
             return Err(ControlError::WrongCredentials);
         }
-        self.enter(name).await
+        self.enter(name, origin).await
     }
 
     /// Sets a password by a one-time link and opens a session. The link that makes the first administrator needs a name.
+    /// What comes of it leaves an audit record, with `origin` as where it comes from.
     ///
     /// # Errors
     /// [`ControlError::InvalidLink`], [`ControlError::InvalidPassword`], [`ControlError::NameMissing`].
@@ -319,25 +338,34 @@ impl Access {
         link: &str,
         name: Option<&AccountName>,
         password: &str,
+        origin: Option<String>,
     ) -> Result<LoggedIn, ControlError> {
         let given = password.to_owned();
         let hash = self.hashing(move || password::hash(&given)).await??;
-        let account = self
-            .store
-            .redeem_link(link, (name, &hash), self.clock.now())
-            .await?;
+        let redeemed = self.store.redeem_link(link, (name, &hash), self.clock.now());
+        let account = match redeemed.await {
+            Err(ControlError::InvalidLink) => {
+                let named = name.map_or_else(|| Actor::nobody().to_string(), |name| named(name.as_str()));
+                self.refuse(named, RefusedLogin::InvalidLink, origin).await?;
+                return Err(ControlError::InvalidLink);
+            }
+            other => other?,
+        };
         self.refresh().await?;
-        self.enter(account.name).await
+        self.enter(account.name, origin).await
     }
 
-    async fn enter(&self, name: AccountName) -> Result<LoggedIn, ControlError> {
+    async fn enter(&self, name: AccountName, origin: Option<String>) -> Result<LoggedIn, ControlError> {
         let account = self.store.account(&name).await?;
         let facts = SessionFacts {
             actor: name.actor(),
             account: Some(name),
             role: None,
         };
-        let change = Change::new(facts.actor.clone(), self.clock.now()).because("by password");
+        let change = Change {
+            origin,
+            ..Change::new(facts.actor.clone(), self.clock.now()).because("by password")
+        };
         let session = self.store.open_session(&facts, &change).await?;
         Ok(LoggedIn { account, session })
     }

@@ -53,6 +53,33 @@ pub struct ErasedRows {
     pub dead_letters: u64,
 }
 
+/// How far an erasure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErasureState {
+    /// No data folder has done it yet.
+    Waiting,
+    /// The first data folder on the store has done it.
+    Done,
+}
+
+impl ErasureState {
+    /// Both of them.
+    pub const ALL: [Self; 2] = [Self::Waiting, Self::Done];
+
+    /// The state as on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Done => "done",
+        }
+    }
+
+    /// The state of a word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
 /// An erasure that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Erasure {

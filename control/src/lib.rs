@@ -32,7 +32,7 @@ pub mod webhook;
 pub use access::{Access, AccessSettings};
 pub use change::{Actor, Change};
 pub use clock::Clock;
-pub use erasure::{ErasedRows, Erasure, Receipt};
+pub use erasure::{ErasedRows, Erasure, ErasureState, Receipt};
 pub use error::ControlError;
 pub use life_cycle::{FailedCheck, NewDecision};
 pub use permission::{Denied, Principal, Resource, Role, Scope, authorize};

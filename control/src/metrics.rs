@@ -14,6 +14,9 @@ pub const WEBHOOK_ATTEMPTS_TOTAL: &str = "experimently_control_webhook_attempts_
 /// Timers done by this process; `kind` is `experiment`, `bandit` or `rollout`.
 pub const TIMERS_DONE_TOTAL: &str = "experimently_control_timers_done_total";
 
+/// Logins refused; `record` is `written` or `left_out`.
+pub const LOGINS_REFUSED_TOTAL: &str = "experimently_control_logins_refused_total";
+
 /// Tells the recorder what the metrics mean. To be called once, after the recorder is set.
 pub fn describe() {
     describe_counter!(
@@ -27,10 +30,19 @@ pub fn describe() {
         "attempts to deliver a webhook, by outcome"
     );
     describe_counter!(TIMERS_DONE_TOTAL, "timers done by this process, by kind");
+    describe_counter!(
+        LOGINS_REFUSED_TOTAL,
+        "logins refused, by what became of their audit record"
+    );
 }
 
 pub(crate) fn timer_done(kind: &'static str) {
     counter!(TIMERS_DONE_TOTAL, "kind" => kind).increment(1);
+}
+
+pub(crate) fn login_refused(is_recorded: bool) {
+    let record = if is_recorded { "written" } else { "left_out" };
+    counter!(LOGINS_REFUSED_TOTAL, "record" => record).increment(1);
 }
 
 pub(crate) fn version_conflict() {

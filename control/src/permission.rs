@@ -204,6 +204,7 @@ pub const TABLE: &[Permission] = &[
     owned("rollouts:write", ObjectKind::RolloutSchedule),
     owned("rollouts:share", ObjectKind::RolloutSchedule),
     owned("safety:write", ObjectKind::Guardrail),
+    owned("safety:share", ObjectKind::Guardrail),
     // These settings hold for every flag.
     row("safety:configure", [NO, NO,  NO,  ALL], &[Scope::Admin]),
     // Back to what is safe is for every developer, whoever owns the flag: harm does not wait for its owner.

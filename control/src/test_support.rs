@@ -11,9 +11,9 @@ use domain::timestamp::MICROS_PER_SECOND;
 use domain::{ExperimentKey, FlagKey, Timestamp};
 use fixtures::postgres::PostgresServer;
 use serde_json::json;
-use sqlx::Connection as _;
 use tempfile::TempDir;
 
+use crate::access::{AccessMode, AccessSettings, OidcSettings, SignOnSettings, TokenAlgorithm};
 use crate::{Actor, Change, Clock, Store, StoreAddress};
 
 /// Which database the tests of a module run on; see [`on_both_stores`].
@@ -96,23 +96,10 @@ pub(crate) async fn place() -> Place {
         Backend::Sqlite => StoreAddress::File(folder.path().join("control.db")),
         Backend::Postgres => {
             let server = SERVER.get().and_then(Option::as_ref).unwrap();
-            fresh_schema(&server.url()).await
+            StoreAddress::parse(&server.fresh_schema()).unwrap()
         }
     };
     Place { folder, address }
-}
-
-/// A schema of its own in the database at `url`: it is made faster than a database.
-async fn fresh_schema(url: &str) -> StoreAddress {
-    static COUNT: AtomicI64 = AtomicI64::new(0);
-    let schema = format!("test_{}", COUNT.fetch_add(1, Ordering::SeqCst));
-    let mut connection = sqlx::PgConnection::connect(url).await.unwrap();
-    sqlx::raw_sql(sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}")))
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    connection.close().await.unwrap();
-    StoreAddress::parse(&format!("{url}?options[search_path]={schema}")).unwrap()
 }
 
 /// A store in a place of its own.
@@ -138,6 +125,25 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// Everybody has to log in, and may by a provider that does not answer.
+pub(crate) fn sign_on_settings() -> AccessSettings {
+    let oidc = OidcSettings {
+        issuer: "https://idp.example".to_owned(),
+        client_id: "web".to_owned(),
+        audience: None,
+        algorithms: vec![TokenAlgorithm::Rs256],
+        groups_claim: "groups".to_owned(),
+        roles: [].into(),
+        login: Some(SignOnSettings::default()),
+    };
+    AccessSettings {
+        mode: AccessMode::Required,
+        public_url: Some("https://experiments.example".to_owned()),
+        oidc: Some(oidc),
+        ..AccessSettings::default()
     }
 }
 

@@ -37,8 +37,9 @@ pub struct Caller {
 /// Says who asks. Whether they may is for [`crate::enforce`], which knows the route.
 pub async fn identify<B>(state: &ApiState, peer: IpAddr, request: &Request<B>) -> Caller {
     let headers = request.headers();
-    let address = client_address(peer, &state.access.settings().trusted_proxies, headers);
-    let session = cookies::session(headers);
+    let settings = state.access.settings();
+    let address = client_address(peer, &settings.trusted_proxies, headers);
+    let session = cookies::session(headers, settings.public_url.as_deref());
     // A request without credentials in local mode needs nothing to be read.
     let is_unread = state.access.needs_login() && !state.access.is_read();
     let principal = if is_unread {

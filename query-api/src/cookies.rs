@@ -24,23 +24,22 @@ const SIGN_ON_AGE: &str = "; Max-Age=600";
 /// What takes a cookie back.
 const ENDED: &str = "; Max-Age=0";
 
-/// The secret of the session that a request came by.
-pub fn session(headers: &HeaderMap) -> Option<Arc<str>> {
-    find(headers, SESSION).map(Into::into)
+/// The secret of the session that a request came by. Behind HTTPS only the name counts that no other host can set: a
+/// neighbour's page could put its own session under the plain one.
+pub fn session(headers: &HeaderMap, public_url: Option<&str>) -> Option<Arc<str>> {
+    find(headers, public_url, SESSION).map(Into::into)
 }
 
-/// The secret of the login that a browser has begun. Behind HTTPS only the name counts that no other host can set.
+/// The secret of the login that a browser has begun, under the names that count for a session.
 pub fn sign_on(headers: &HeaderMap, public_url: Option<&str>) -> Option<String> {
-    let found = match is_secure(public_url) {
-        true => find_named(headers, |name| name.strip_prefix(SECURE_PREFIX) == Some(SIGN_ON)),
-        false => find(headers, SIGN_ON),
-    };
-    found.map(str::to_owned)
+    find(headers, public_url, SIGN_ON).map(str::to_owned)
 }
 
-fn find<'h>(headers: &'h HeaderMap, wanted: &str) -> Option<&'h str> {
-    find_named(headers, |name| {
-        name.strip_prefix(SECURE_PREFIX).unwrap_or(name) == wanted
+fn find<'h>(headers: &'h HeaderMap, public_url: Option<&str>, wanted: &str) -> Option<&'h str> {
+    let is_secure = is_secure(public_url);
+    find_named(headers, |name| match name.strip_prefix(SECURE_PREFIX) {
+        Some(name) => name == wanted,
+        None => name == wanted && !is_secure,
     })
 }
 
@@ -104,9 +103,24 @@ mod tests {
     fn the_session_is_found_among_other_cookies() {
         let mut headers = HeaderMap::new();
         headers.append(header::COOKIE, HeaderValue::from_static("theme=dark; sidx=1"));
-        assert_eq!(session(&headers), None);
+        assert_eq!(session(&headers, None), None);
         headers.append(header::COOKIE, HeaderValue::from_static("a=b; __Host-sid=abc"));
-        assert_eq!(session(&headers).as_deref(), Some("abc"));
+        assert_eq!(session(&headers, None).as_deref(), Some("abc"));
+    }
+
+    #[test]
+    fn no_other_host_plants_a_session_behind_https() {
+        // What must never change: nobody works in an attacker's session because a neighbouring host set a cookie.
+        let secure = Some("https://exp.example.com");
+        let mut headers = HeaderMap::new();
+        headers.append(
+            header::COOKIE,
+            HeaderValue::from_static("sid=planted; __Host-sidx=1"),
+        );
+        assert_eq!(session(&headers, secure), None);
+        assert_eq!(session(&headers, None).as_deref(), Some("planted"));
+        headers.append(header::COOKIE, HeaderValue::from_static("__Host-sid=own"));
+        assert_eq!(session(&headers, secure).as_deref(), Some("own"));
     }
 
     #[test]
@@ -127,6 +141,6 @@ mod tests {
         assert_eq!(sign_on(&headers, None).as_deref(), Some("planted"));
         headers.append(header::COOKIE, HeaderValue::from_static("__Host-sign-on=abc"));
         assert_eq!(sign_on(&headers, secure).as_deref(), Some("abc"));
-        assert_eq!(session(&headers).as_deref(), Some("1"));
+        assert_eq!(session(&headers, None).as_deref(), Some("1"));
     }
 }

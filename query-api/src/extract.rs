@@ -232,6 +232,10 @@ where
                 )
                 .caused_by(rejection)
             })?;
+        // No key holds it, and one of the two databases refuses to look for it.
+        if text.contains('\0') {
+            return Err(Problem::new(Code::InvalidKey, "the key in the path holds U+0000"));
+        }
         K::try_from(text)
             .map(Self)
             .map_err(|error| Problem::new(Code::InvalidKey, error.to_string()))
@@ -246,6 +250,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for ApiQuery<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        // Nothing that is stored holds it, and one of the two databases refuses to look for it.
+        if parts.uri.query().is_some_and(|query| query.contains("%00")) {
+            return Err(Problem::new(Code::InvalidQuery, "the query holds U+0000"));
+        }
         let parsed = Query::<T>::from_request_parts(parts, state).await;
         parsed.map(|Query(query)| Self(query)).map_err(|rejection| {
             let text = rejection.body_text();
@@ -271,7 +279,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IfMatch {
                 "a change needs the header If-Match with the ETag that was read, such as \"v3\"",
             ));
         };
-        let version = value.to_str().ok().and_then(parse_etag);
+        let version = said_once(&parts.headers, &header::IF_MATCH).then_some(value);
+        let version = version.and_then(|value| parse_etag(value.to_str().ok()?));
         version.map(Self).ok_or_else(|| {
             Problem::new(
                 Code::InvalidHeader,
@@ -295,6 +304,11 @@ impl<S: Send + Sync> FromRequestParts<S> for SeenVersion {
         let IfMatch(version) = IfMatch::from_request_parts(parts, state).await?;
         Ok(Self(Some(version)))
     }
+}
+
+/// Whether a header stands in a request once. Of two that differ, a proxy on the way may have read the other one.
+fn said_once(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().count() == 1
 }
 
 fn parse_etag(text: &str) -> Option<i64> {
@@ -325,7 +339,8 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
         let Some(value) = parts.headers.get(&IDEMPOTENCY_KEY) else {
             return Ok(Self(None));
         };
-        let text = value.to_str().unwrap_or("");
+        let is_single = said_once(&parts.headers, &IDEMPOTENCY_KEY);
+        let text = value.to_str().ok().filter(|_| is_single).unwrap_or("");
         // The draft standard writes the key as a quoted string; most clients send it bare.
         let text = text
             .strip_prefix('"')

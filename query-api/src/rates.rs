@@ -103,6 +103,20 @@ pub enum Subject<'a> {
     Address(IpAddr),
 }
 
+impl Subject<'_> {
+    /// The subject with the part of its address that one customer of a network cannot choose: of IPv6 the first 64 bits
+    /// (RFC 6177), since whoever has one such address has 2⁶⁴.
+    fn network(self) -> Self {
+        match self {
+            Self::Address(IpAddr::V6(address)) => {
+                let network = address.to_bits() & !u128::from(u64::MAX);
+                Self::Address(IpAddr::V6(network.into()))
+            }
+            other => other,
+        }
+    }
+}
+
 /// A rate as the algorithm wants it.
 #[derive(Debug, Clone, Copy)]
 struct Quota {
@@ -186,7 +200,7 @@ impl Rates {
     ) -> Result<Standing, Problem> {
         let quota = self.quota(bucket);
         // Two callers under one number would share a bucket: with random 64 bits that happens to nobody.
-        let number = self.hasher.hash_one((bucket, subject));
+        let number = self.hasher.hash_one((bucket, subject.network()));
         let now_nanos = now.0.saturating_mul(1_000);
         let mut shard = self.shards[(number % SHARDS as u64) as usize]
             .lock()

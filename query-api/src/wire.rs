@@ -303,6 +303,11 @@ page!(
 );
 
 page!(
+    /// A page of erasures.
+    ErasurePage of ErasureDocument, as ErasurePage
+);
+
+page!(
     /// A page of segments.
     SegmentDocumentPage of SegmentDocument, as SegmentPage
 );

@@ -5,7 +5,8 @@
 //
 // NOW is a time such as 2026-01-31T12:00:00Z. Whoever stands in `login_hint` is logged in: `anna@eng,ops` is anna, in the
 // groups eng and ops. Clients: `web` has a secret, `public` has none, `hs256` gets tokens signed with its secret, and those
-// of `faults` have a secret and get tokens that were changed on their way, `faultless` without a difference.
+// of `faults` have a secret and get tokens that were changed on their way, `faultless` without a difference. Those of
+// `elsewhere` get identity tokens without groups, which stand at the userinfo endpoint alone; its answers are changed too.
 
 const { createPrivateKey, createSign, generateKeyPairSync } = require("node:crypto");
 
@@ -51,6 +52,20 @@ const faults = {
   "not-begun": changed({ nbf: seconds + 61 }),
   "no-subject": changed({ sub: undefined }),
 };
+
+const elsewhere = {
+  "groups-elsewhere": (ctx) => ctx.body,
+  "groups-nowhere": (ctx) => ({ ...ctx.body, groups: undefined }),
+  "elsewhere-another": (ctx) => ({ ...ctx.body, sub: "olga" }),
+  "elsewhere-nobody": (ctx) => ({ ...ctx.body, sub: undefined }),
+  "elsewhere-large": (ctx) => ({ ...ctx.body, more: "x".repeat(256 * 1024) }),
+  "elsewhere-no-json": () => "who?",
+  "elsewhere-failing": (ctx) => {
+    ctx.status = 500;
+    return ctx.body;
+  },
+};
+for (const id of Object.keys(elsewhere)) faults[id] = changed({ groups: undefined });
 
 const secret = "a secret of the tests, which is no secret";
 const client = (id, more) => ({
@@ -109,6 +124,8 @@ provider.use(async (ctx, next) => {
     const claims = JSON.parse(Buffer.from(ctx.body.id_token.split(".")[1], "base64url"));
     ctx.body = { ...ctx.body, id_token: fault(claims) };
   }
+  const said = elsewhere[ctx.oidc?.client?.clientId];
+  if (said && ctx.path === "/me") ctx.body = said(ctx);
 });
 
 provider.listen(Number(port), "127.0.0.1");

@@ -5,6 +5,7 @@
 
 pub(super) mod code_flow;
 mod documents;
+mod user_info;
 
 use std::collections::HashMap;
 use std::sync::Arc;

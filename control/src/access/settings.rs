@@ -126,26 +126,7 @@ fn is_bare(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::SignOnSettings;
-    use crate::access::token::TokenAlgorithm;
-
-    fn settings() -> AccessSettings {
-        let oidc = OidcSettings {
-            issuer: "https://idp.example".to_owned(),
-            client_id: "web".to_owned(),
-            audience: None,
-            algorithms: vec![TokenAlgorithm::Rs256],
-            groups_claim: "groups".to_owned(),
-            roles: [].into(),
-            login: Some(SignOnSettings::default()),
-        };
-        AccessSettings {
-            mode: AccessMode::Required,
-            public_url: Some("https://experiments.example".to_owned()),
-            oidc: Some(oidc),
-            ..AccessSettings::default()
-        }
-    }
+    use crate::test_support::sign_on_settings as settings;
 
     #[test]
     fn settings_that_would_let_nobody_in_are_told_in_one_sentence() {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::Access;
 use super::provider::Provider;
 use super::provider::code_flow::{Fault, Identity, Returned, state_of};
+use super::refusals::Refusal;
 use super::secret::{self, SECRET_CHARS};
 use crate::change::{Actor, Change};
 use crate::error::ControlError;
@@ -100,6 +101,9 @@ pub enum RefusedSignOn {
     /// The identity token is not one that was made for this login.
     #[error("the identity token is not one that was made for this login")]
     TokenInvalid,
+    /// What the provider says of the person is about another one.
+    #[error("what the identity provider says of your groups is about somebody else")]
+    OtherPerson,
     /// The person is known and has no role.
     #[error(
         "none of your groups at the identity provider has a role here; whoever manages it can say which do"
@@ -180,14 +184,13 @@ impl Access {
     ) -> Result<SignedOn, ControlError> {
         let (provider, base) = self.sign_on()?;
         let arrived = self.arrive(provider, &callback(base), secret, answer).await;
-        let change = |actor: &Actor| Change {
-            origin,
-            ..Change::new(actor.clone(), self.clock.now())
-        };
         let (reason, actor) = match arrived {
             Ok(Arrived { identity, return_to }) => match identity.role {
                 Some(role) => {
-                    let change = change(&identity.actor);
+                    let change = Change {
+                        origin,
+                        ..Change::new(identity.actor.clone(), self.clock.now())
+                    };
                     let session = self.open_for(identity.actor, role, &change).await?;
                     return Ok(SignedOn { session, return_to });
                 }
@@ -197,9 +200,13 @@ impl Access {
             Err(other) => return Err(other),
         };
         tracing::info!(%reason, "a login by the identity provider is refused");
-        self.store
-            .record_refused_login(&change(&actor).because(&reason.to_string()))
-            .await?;
+        let refusal = Refusal {
+            named: actor.to_string(),
+            actor,
+            reason: reason.to_string(),
+            origin,
+        };
+        self.record_refusal(refusal).await?;
         Err(ControlError::SignOnRefused { reason })
     }
 

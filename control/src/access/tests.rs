@@ -1,6 +1,7 @@
 //! Tests of who comes in: over a real store, with a clock that is turned by hand.
 
 mod people;
+mod refusals;
 mod sign_on;
 
 use std::sync::Arc;
@@ -74,7 +75,7 @@ impl Desk {
             .await
             .unwrap();
         let link = self.store.create_link(&name, &self.change()).await.unwrap();
-        self.access.redeem(&link, None, PASSWORD).await.unwrap();
+        self.access.redeem(&link, None, PASSWORD, None).await.unwrap();
         name
     }
 
@@ -259,7 +260,7 @@ async fn no_file_opens_anything() {
     let key = desk.key(KeyKind::Admin).await;
     let name = desk.account("anna", Role::Admin).await;
     let link = desk.store.create_link(&name, &desk.change()).await.unwrap();
-    let session = desk.access.login("anna", PASSWORD).await.unwrap().session;
+    let session = desk.access.login("anna", PASSWORD, None).await.unwrap().session;
     desk.store.close().await;
     let mut kept = Vec::new();
     for entry in std::fs::read_dir(desk.place.folder()).unwrap() {

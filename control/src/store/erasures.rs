@@ -6,9 +6,9 @@ use sqlx::Row;
 use sqlx::any::AnyRow;
 
 use super::definitions::missing;
-use super::{Entry, ObjectKind, Store, corrupt, failed};
+use super::{Entry, ObjectKind, Page, PageRequest, Store, corrupt, failed, page, page_size};
 use crate::change::Change;
-use crate::erasure::{ErasedRows, Erasure, Receipt};
+use crate::erasure::{ErasedRows, Erasure, ErasureState, Receipt};
 use crate::error::ControlError;
 
 impl Store {
@@ -69,6 +69,32 @@ impl Store {
         .await
         .map_err(failed("read the erasures"))?;
         rows.iter().map(read).collect()
+    }
+
+    /// A page of erasures in order of id, which is that of asking; those of one state when it is named.
+    ///
+    /// # Errors
+    /// [`ControlError::InvalidLimit`], [`ControlError::Corrupt`] or [`ControlError::Database`].
+    pub async fn erasure_page(
+        &self,
+        state: Option<ErasureState>,
+        request: &PageRequest,
+    ) -> Result<Page<Erasure>, ControlError> {
+        let size = page_size(request.limit)?;
+        let rows = sqlx::query(
+            "SELECT id, requested_at, salt, user_sha256, done_at, erased FROM erasures
+             WHERE id > $1 AND ($2 IS NULL OR CASE WHEN done_at IS NULL THEN 0 ELSE 1 END = $2) ORDER BY id LIMIT $3",
+        )
+        .bind(request.after.as_deref().unwrap_or(""))
+        .bind(state.map(|state| i64::from(state == ErasureState::Done)))
+        .bind(size)
+        .fetch_all(self.readers())
+        .await
+        .map_err(failed("list erasures"))?;
+        let erasures = rows.iter().map(read).collect::<Result<_, _>>()?;
+        Ok(page(erasures, request.limit, |erasure: &Erasure| {
+            erasure.receipt.receipt.clone()
+        }))
     }
 
     /// Notes that an erasure is done in one data folder; `done_at` is of the first that says so.
@@ -138,6 +164,51 @@ mod tests {
 
     on_both_stores! {
         an_erasure_waits_until_it_is_done_and_never_tells_who,
+        erasures_are_listed_in_pages_by_state,
+    }
+
+    async fn erasures_are_listed_in_pages_by_state() {
+        let (_place, store) = open().await;
+        let mut asked = Vec::new();
+        for second in 1..=5 {
+            let receipt = Receipt::of("u-4711", anna(second).at);
+            asked.push(receipt.receipt.clone());
+            store.ask_for_erasure(receipt, &anna(second)).await.unwrap();
+        }
+        let none = ErasedRows::default();
+        for done in [&asked[1], &asked[4]] {
+            store.finish_erasure(done, none, &anna(9)).await.unwrap();
+        }
+        let listed = async |state, limit| {
+            let mut request = PageRequest { after: None, limit };
+            let mut found = Vec::new();
+            loop {
+                let page = store.erasure_page(state, &request).await.unwrap();
+                assert!(page.items.len() <= limit as usize);
+                found.extend(page.items.into_iter().map(|erasure| erasure.receipt.receipt));
+                match page.next {
+                    Some(next) => request.after = Some(next),
+                    None => return found,
+                }
+            }
+        };
+        let of =
+            |places: &[usize]| -> Vec<String> { places.iter().map(|place| asked[*place].clone()).collect() };
+        for limit in [1, 2, 50] {
+            assert_eq!(listed(None, limit).await, asked);
+            assert_eq!(listed(Some(ErasureState::Waiting), limit).await, of(&[0, 2, 3]));
+            assert_eq!(listed(Some(ErasureState::Done), limit).await, of(&[1, 4]));
+        }
+        let endless = store
+            .erasure_page(
+                None,
+                &PageRequest {
+                    after: None,
+                    limit: 201,
+                },
+            )
+            .await;
+        assert!(matches!(endless, Err(ControlError::InvalidLimit { .. })));
     }
 
     async fn an_erasure_waits_until_it_is_done_and_never_tells_who() {

@@ -5,7 +5,7 @@ use domain::timestamp::MICROS_PER_SECOND;
 use sqlx::Row;
 
 use super::accounts::{AccountName, account_in};
-use super::{Account, Store, Write, failed};
+use super::{Account, Entry, ObjectKind, Store, Write, failed};
 use crate::access::secret::{SECRET_CHARS, digest, random_text};
 use crate::change::{Actor, Change};
 use crate::error::ControlError;
@@ -45,7 +45,8 @@ pub(crate) struct SessionFacts {
 }
 
 impl Store {
-    /// Makes the secret of a one-time link with which the holder of an account chooses a password. Earlier links end.
+    /// Makes the secret of a one-time link with which the holder of an account chooses a password. Earlier links end. Whoever
+    /// has it can come in under that account, so making it leaves an audit record.
     ///
     /// # Errors
     /// [`ControlError::NotFound`].
@@ -54,6 +55,14 @@ impl Store {
         account_in(&mut write, name).await?;
         Self::end_links_of(&mut write, name).await?;
         let secret = insert_link(&mut write, Some(name), change.at).await?;
+        let entry = Entry {
+            action: "create_link",
+            kind: ObjectKind::Account,
+            key: name.as_str(),
+            before: None,
+            after: None,
+        };
+        Self::record(&mut write, entry, change).await?;
         self.commit_quietly(write).await?;
         Ok(secret)
     }

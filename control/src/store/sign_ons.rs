@@ -79,15 +79,22 @@ impl Store {
         let mut write = self.begin().await?;
         let secret = Self::insert_session(&mut write, facts, change.at).await?;
         let after = json!({"role": facts.role.map(Role::as_str)}).to_string();
-        record(&mut write, ("login", Some(&after)), change).await?;
+        record(&mut write, ("login", change.actor.as_str(), Some(&after)), change).await?;
         self.commit_quietly(write).await?;
         Ok(secret)
     }
 
-    /// Leaves the record of a login that was refused; the change says why.
-    pub(crate) async fn record_refused_login(&self, change: &Change) -> Result<(), ControlError> {
+    /// Leaves the record of a login under a name that was refused; the change says why. `left_out` counts those before it
+    /// that left none.
+    pub(crate) async fn record_refused_login(
+        &self,
+        named: &str,
+        left_out: u64,
+        change: &Change,
+    ) -> Result<(), ControlError> {
         let mut write = self.begin().await?;
-        record(&mut write, ("refuse_login", None), change).await?;
+        let after = (left_out > 0).then(|| json!({"left_out": left_out}).to_string());
+        record(&mut write, ("refuse_login", named, after.as_deref()), change).await?;
         self.commit_quietly(write).await
     }
 }
@@ -103,13 +110,13 @@ async fn end_begun(write: &mut Write, at: Timestamp) -> Result<(), ControlError>
 
 async fn record(
     write: &mut Write,
-    (action, after): (&'static str, Option<&str>),
+    (action, key, after): (&'static str, &str, Option<&str>),
     change: &Change,
 ) -> Result<(), ControlError> {
     let entry = Entry {
         action,
         kind: ObjectKind::Session,
-        key: change.actor.as_str(),
+        key,
         before: None,
         after,
     };

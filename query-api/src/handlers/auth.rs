@@ -12,10 +12,13 @@ use control::{AccountName, Principal, Resource, authorize};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::definitions::origin;
 use crate::access::Caller;
 use crate::cookies;
 use crate::extract::ApiJson;
+
 use crate::problem::{ApiResult, Code, Problem};
+use crate::request_id::RequestId;
 use crate::state::ApiState;
 
 /// Who wants to come in.
@@ -89,9 +92,11 @@ impl SessionDocument {
 pub async fn login(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
+    id: RequestId,
     ApiJson(request): ApiJson<LoginRequest>,
 ) -> ApiResult<Response> {
-    let logged_in = state.access.login(&request.name, &request.password).await;
+    let origin = Some(origin(&caller, id));
+    let logged_in = state.access.login(&request.name, &request.password, origin).await;
     if let Err(error) = &logged_in {
         tracing::info!(error = %error, "a login failed");
     }
@@ -106,11 +111,17 @@ pub async fn login(
 pub async fn redeem(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
+    id: RequestId,
     ApiJson(request): ApiJson<RedeemRequest>,
 ) -> ApiResult<Response> {
     let redeemed = state
         .access
-        .redeem(&request.link, request.name.as_ref(), &request.password)
+        .redeem(
+            &request.link,
+            request.name.as_ref(),
+            &request.password,
+            Some(origin(&caller, id)),
+        )
         .await?;
     enter(&state, &caller, redeemed).await
 }

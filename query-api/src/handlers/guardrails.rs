@@ -10,11 +10,11 @@ use control::{Guardrail, GuardrailId, PageRequest};
 use domain::FlagKey;
 use domain::guardrail::GuardrailDefinition;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use utoipa::IntoParams;
 
 use super::definitions::{PageBody, Writer};
-use crate::extract::{ApiJson, ApiQuery, PathKey, encode_segment, parse_json};
+use super::rollouts::MembersOnOwnFlag;
+use crate::extract::{ApiQuery, PathKey, encode_segment, parse_json};
 use crate::problem::{ApiResult, Code, Problem};
 use crate::state::ApiState;
 use crate::wire;
@@ -61,14 +61,14 @@ pub async fn list(
 /// Put a guardrail on a flag
 ///
 /// It is armed at once: when users of `treatment` are proven to be affected more often than the margin allows, the flag
-/// is turned to `control`.
+/// is turned to `control`. For whoever may change the flag.
 #[utoipa::path(post, path = "/api/v1/guardrails", tag = "safety", operation_id = "create_guardrail",
     request_body = wire::GuardrailDocument,
     responses((status = 201, body = wire::Guardrail, description = "Armed.")))]
 pub async fn create(
     State(state): State<Arc<ApiState>>,
     Writer(change): Writer,
-    ApiJson(mut members): ApiJson<Map<String, Value>>,
+    MembersOnOwnFlag(mut members): MembersOnOwnFlag,
 ) -> ApiResult<impl IntoResponse> {
     let settings = state.store.safety_settings().await?.settings;
     members.entry("margin").or_insert(settings.default_margin.into());

@@ -51,8 +51,8 @@ impl FromRequestParts<Arc<ApiState>> for Target {
     }
 }
 
-/// The members of a schedule, whose flag the caller may change: on a schedule for another's flag they could not act, and
-/// could not take it back either.
+/// The members of a schedule or a guardrail, whose flag the caller may change: on a schedule for another's flag they could
+/// not act, and could not take it back either; a guardrail chooses what the flag is turned to, and shares its error budget.
 pub struct MembersOnOwnFlag(pub Map<String, Value>);
 
 impl FromRequest<Arc<ApiState>> for MembersOnOwnFlag {

@@ -63,9 +63,9 @@ pub async fn rollback(
     ApiJson(request): ApiJson<RollbackRequest>,
 ) -> ApiResult<Json<RollbackRecord>> {
     let reason = request.reason.trim();
-    if reason.is_empty() || reason.len() > REASON_MAX_BYTES {
-        let detail = format!("the reason has 1 to {REASON_MAX_BYTES} bytes");
-        return Err(Problem::new(Code::InvalidBody, detail).at("/reason", "is empty or too long"));
+    if reason.is_empty() || reason.len() > REASON_MAX_BYTES || reason.contains('\0') {
+        let detail = format!("the reason has 1 to {REASON_MAX_BYTES} bytes, none of them zero");
+        return Err(Problem::new(Code::InvalidBody, detail).at("/reason", "is empty, too long or no text"));
     }
     let record = state
         .store

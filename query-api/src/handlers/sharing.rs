@@ -157,6 +157,61 @@ sharing_routes!(
     path "/api/v1/rollout-schedules/{key}/sharing", ids "get_rollout_schedule_sharing" "share_rollout_schedule"
 );
 
+/// Guardrails, which are known by ids and go for good when they are retired.
+pub mod guardrails {
+    use std::sync::Arc;
+
+    use axum::Json;
+    use axum::extract::State;
+    use control::{ControlError, GuardrailId, ObjectKind};
+
+    use super::super::definitions::Writer;
+    use super::Sharing;
+    use crate::extract::{ApiJson, PathKey};
+    use crate::problem::ApiResult;
+    use crate::state::ApiState;
+
+    /// Who may change one
+    #[utoipa::path(get, path = "/api/v1/guardrails/{key}/sharing", tag = "access", operation_id = "get_guardrail_sharing",
+        responses((status = 200, body = Sharing, description = "Its owner and those it is shared with.")))]
+    pub async fn get(
+        State(state): State<Arc<ApiState>>,
+        PathKey(id): PathKey<String>,
+    ) -> ApiResult<Json<Sharing>> {
+        let id = known(&state, id).await?;
+        Ok(Json(
+            state.store.ownership(ObjectKind::Guardrail, &id.0).await?.into(),
+        ))
+    }
+
+    /// Give one away or share it
+    ///
+    /// For its owner, those it is shared with, and administrators.
+    #[utoipa::path(put, path = "/api/v1/guardrails/{key}/sharing", tag = "access", operation_id = "share_guardrail",
+        request_body = Sharing, responses((status = 200, body = Sharing, description = "As it is since.")))]
+    pub async fn share(
+        State(state): State<Arc<ApiState>>,
+        PathKey(id): PathKey<String>,
+        Writer(change): Writer,
+        ApiJson(sharing): ApiJson<Sharing>,
+    ) -> ApiResult<Json<Sharing>> {
+        let id = known(&state, id).await?;
+        let object = (ObjectKind::Guardrail, id.0.as_str());
+        state.store.share(object, &sharing.ownership()?, &change).await?;
+        Ok(Json(state.store.ownership(object.0, object.1).await?.into()))
+    }
+
+    /// A guardrail that is not retired.
+    async fn known(state: &ApiState, id: String) -> ApiResult<GuardrailId> {
+        let guardrail = state.store.guardrail(&GuardrailId(id)).await?;
+        if guardrail.retired_at.is_some() {
+            let (kind, key) = (ObjectKind::Guardrail, guardrail.id.0);
+            return Err(ControlError::NotFound { kind, key }.into());
+        }
+        Ok(guardrail.id)
+    }
+}
+
 async fn read<D: Definition>(state: &ApiState, key: &D::Key) -> ApiResult<Json<Sharing>> {
     state.store.get::<D>(key).await?;
     let ownership = state.store.ownership(D::KIND, Borrow::borrow(key)).await?;

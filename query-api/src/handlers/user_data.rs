@@ -7,15 +7,15 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use control::{Erasure, Receipt};
+use control::{Erasure, ErasureState, PageRequest, Receipt};
 use domain::UnitId;
 use futures::stream;
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::definitions::Writer;
-use crate::extract::{ApiJson, PathKey, encode_segment};
-use crate::problem::ApiResult;
+use super::definitions::{PageBody, Writer};
+use crate::extract::{ApiJson, ApiQuery, PathKey, encode_segment};
+use crate::problem::{ApiResult, Code, Problem};
 use crate::state::ApiState;
 use crate::wire;
 
@@ -27,6 +27,21 @@ pub struct UserDataRequest {
     /// The id, as events carry it.
     #[schema(value_type = wire::Key)]
     user_id: UnitId,
+}
+
+/// Which erasures are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ErasureQuery {
+    /// Only those that are `waiting`, or those that the first server on the store has `done`.
+    #[param(pattern = "^(waiting|done)$", example = "waiting")]
+    state: Option<String>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// How many entries at most.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
 }
 
 /// Export everything that is held of a user
@@ -63,6 +78,30 @@ pub async fn erase(
     let place = encode_segment(&erasure.receipt.receipt);
     let place = format!("/api/v1/user-data/erasures/{place}");
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, place)], Json(erasure)))
+}
+
+/// List erasures
+///
+/// Receipts of users that were erased or are to be, in the order in which that was asked for.
+#[utoipa::path(get, path = "/api/v1/user-data/erasures", tag = "user data", operation_id = "list_erasures",
+    params(ErasureQuery), responses((status = 200, body = wire::ErasurePage, description = "A page.")))]
+pub async fn list(
+    State(state): State<Arc<ApiState>>,
+    ApiQuery(query): ApiQuery<ErasureQuery>,
+) -> ApiResult<Json<PageBody<Erasure>>> {
+    let word = query.state.as_deref();
+    let wanted = word.map(|word| {
+        ErasureState::from_word(word).ok_or_else(|| {
+            let detail = format!("there is no state {word}; there are waiting and done");
+            Problem::new(Code::InvalidQuery, detail)
+        })
+    });
+    let request = PageRequest {
+        after: query.cursor,
+        limit: query.limit.unwrap_or(PageRequest::default().limit),
+    };
+    let page = state.store.erasure_page(wanted.transpose()?, &request).await?;
+    Ok(Json(page.into()))
 }
 
 /// Read whether an erasure is done

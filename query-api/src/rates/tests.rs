@@ -106,10 +106,30 @@ fn buckets_that_are_full_again_are_forgotten() {
     let rates = Rates::new(RateSettings::default());
     let total = SHARDS * SHARD_MAX * 2;
     for caller in 0..total {
-        let address = Subject::Address(IpAddr::from(u128::try_from(caller).unwrap().to_be_bytes()));
+        let address = Subject::Address(IpAddr::from(
+            (u128::try_from(caller).unwrap() << 64).to_be_bytes(),
+        ));
         let later = Timestamp(i64::try_from(caller).unwrap() * 1_000);
         rates.take((Bucket::Unknown, address), 1, later).unwrap();
     }
     let kept: usize = rates.shards.iter().map(|shard| shard.lock().unwrap().len()).sum();
     assert!(kept <= SHARDS * SHARD_MAX, "{kept}");
+}
+
+#[test]
+fn addresses_of_one_ipv6_network_share_a_bucket() {
+    // What must never change: nobody has as many attempts as their provider gives them addresses.
+    let rates = Rates::new(RateSettings {
+        logins_per_minute: 2,
+        ..RateSettings::default()
+    });
+    let login = |address: &str| {
+        let subject = Subject::Address(address.parse().unwrap());
+        rates.take((Bucket::Login, subject), 1, Timestamp(0)).is_ok()
+    };
+    assert!(login("2001:db8:0:1::1") && login("2001:db8:0:1:ffff::2"));
+    assert!(!login("2001:db8:0:1::3"));
+    assert!(login("2001:db8:0:2::1"));
+    assert!(login("198.51.100.7") && login("198.51.100.7") && !login("198.51.100.7"));
+    assert!(login("198.51.100.8"));
 }

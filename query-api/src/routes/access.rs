@@ -39,6 +39,7 @@ pub(super) fn rows() -> Vec<Route> {
 
         post("/api/v1/user-data/export", "user-data:export", routes!(user_data::export), MANAGEMENT_BODY_MAX_BYTES),
         post("/api/v1/user-data/erasures", "user-data:erase", routes!(user_data::erase), MANAGEMENT_BODY_MAX_BYTES).stored(),
+        get("/api/v1/user-data/erasures", "user-data:read", routes!(user_data::list)).listing(),
         get("/api/v1/user-data/erasures/{key}", "user-data:read", routes!(user_data::erasure)).stored(),
 
         get("/api/v1/experiments/{key}/sharing", "experiments:read", routes!(sharing::experiments::get)).stored(),
@@ -63,5 +64,7 @@ pub(super) fn rows() -> Vec<Route> {
         put("/api/v1/tags/{key}/sharing", "tags:share", routes!(sharing::tags::share)).stored(),
         get("/api/v1/rollout-schedules/{key}/sharing", "rollouts:read", routes!(sharing::rollout_schedules::get)).stored(),
         put("/api/v1/rollout-schedules/{key}/sharing", "rollouts:share", routes!(sharing::rollout_schedules::share)).stored(),
+        get("/api/v1/guardrails/{key}/sharing", "safety:read", routes!(sharing::guardrails::get)).stored(),
+        put("/api/v1/guardrails/{key}/sharing", "safety:share", routes!(sharing::guardrails::share)).stored(),
     ]
 }

@@ -10,7 +10,17 @@ use domain::Timestamp;
 use query_api::{RateSettings, routes};
 use serde_json::{Value, json};
 
+use crate::stores::on_both_stores;
 use crate::support::{Answer, NOW, Server, problem};
+
+on_both_stores! {
+    every_route_answers_every_role_as_the_matrix_says,
+    somebody_elses_experiment_is_read_and_not_changed,
+    a_key_is_made_used_rotated_and_revoked,
+    a_key_that_cannot_be_is_not_made,
+    a_key_of_another_environment_is_refused,
+    each_caller_has_buckets_of_their_own,
+}
 
 pub const PASSWORD: &str = "correct horse battery";
 
@@ -23,7 +33,7 @@ pub async fn guarded() -> Server {
     guarded_at(RateSettings::default()).await
 }
 
-async fn guarded_at(rates: RateSettings) -> Server {
+pub async fn guarded_at(rates: RateSettings) -> Server {
     let settings = AccessSettings {
         mode: AccessMode::Required,
         ..AccessSettings::default()
@@ -53,7 +63,7 @@ pub async fn person(server: &Server, name: &str, role: Role) -> String {
         .await
         .unwrap();
     let link = server.store.create_link(&account, &change()).await.unwrap();
-    let entered = server.access.redeem(&link, None, PASSWORD).await.unwrap();
+    let entered = server.access.redeem(&link, None, PASSWORD, None).await.unwrap();
     format!("sid={}", entered.session)
 }
 
@@ -140,7 +150,6 @@ fn concrete(path: &str) -> String {
     path.replace("{key}", "nothing")
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn every_route_answers_every_role_as_the_matrix_says() {
     // What must never change: a caller without the permission learns nothing from any route, not even what exists.
     // Every route is tried without credentials, which is more than one address may at once.
@@ -187,7 +196,6 @@ async fn every_route_answers_every_role_as_the_matrix_says() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn somebody_elses_experiment_is_read_and_not_changed() {
     let server = guarded().await;
     let (anna, ben) = (
@@ -259,7 +267,6 @@ async fn somebody_elses_experiment_is_read_and_not_changed() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_made_used_rotated_and_revoked() {
     let server = guarded().await;
     let admin = key(&server, KeyKind::Admin, None).await;
@@ -336,7 +343,6 @@ async fn a_key_is_made_used_rotated_and_revoked() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_cannot_be_is_not_made() {
     let server = guarded().await;
     let admin = key(&server, KeyKind::Admin, None).await;
@@ -362,7 +368,6 @@ async fn a_key_that_cannot_be_is_not_made() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_another_environment_is_refused() {
     let server = guarded().await;
     let staging = key(&server, KeyKind::Server, Some("staging")).await;
@@ -377,7 +382,6 @@ async fn a_key_of_another_environment_is_refused() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn each_caller_has_buckets_of_their_own() {
     let server = guarded().await;
     let (one, other) = (

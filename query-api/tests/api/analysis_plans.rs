@@ -9,7 +9,14 @@ use domain::results::{ArmSummary, ExperimentSummary, MetricSummary};
 use domain::{ExperimentKey, MetricKey, Moments, Timestamp, VariantKey};
 use serde_json::{Value, json};
 
+use crate::stores::on_both_stores;
 use crate::support::Server;
+
+on_both_stores! {
+    a_fixed_horizon_is_decided_by_what_was_known_at_its_end,
+    group_sequential_results_decide_at_the_planned_looks,
+    a_bayesian_plan_decides_by_its_posterior_and_a_sequential_one_does_not,
+}
 
 /// Arms of `n` users with variance 1, the second one's mean `z` standard errors of the difference above the first one's.
 fn summary(n: u64, z: f64) -> ExperimentSummary {
@@ -97,7 +104,6 @@ fn comparison(results: &Value) -> &Value {
     &results["metrics"][0]["comparisons"][0]
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_fixed_horizon_is_decided_by_what_was_known_at_its_end() {
     // What must never change: peeking at a fixed horizon neither decides early nor changes what was decided.
     let scene = Scene::start(json!({"method": "fixed_horizon", "planned_units": 2_000, "alpha": 0.01})).await;
@@ -131,7 +137,6 @@ async fn a_fixed_horizon_is_decided_by_what_was_known_at_its_end() {
     scene.server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn group_sequential_results_decide_at_the_planned_looks() {
     let plan = json!({"method": "group_sequential", "looks": [2_000, 4_000, 6_000, 8_000, 10_000]});
     let scene = Scene::start(plan).await;
@@ -159,7 +164,6 @@ async fn group_sequential_results_decide_at_the_planned_looks() {
     scene.server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_bayesian_plan_decides_by_its_posterior_and_a_sequential_one_does_not() {
     let bayesian = Scene::start(json!({"method": "bayesian"})).await;
     let results = bayesian.after(summary(1_000, 2.3)).await;

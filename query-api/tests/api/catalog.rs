@@ -2,7 +2,16 @@
 
 use serde_json::{Value, json};
 
+use crate::stores::on_both_stores;
 use crate::support::{Server, problem};
+
+on_both_stores! {
+    every_kind_is_created_read_changed_listed_deleted_and_restored,
+    lists_are_filtered_and_searched,
+    a_segment_is_uploaded_as_a_file_and_served_at_once,
+    a_list_that_is_none_changes_nothing_and_a_used_segment_stays,
+    segments_layers_and_holdouts_reach_evaluations_and_wrong_ones_are_refused,
+}
 
 fn flag(key: &str) -> Value {
     json!({"key": key, "type": "boolean", "enabled": true, "off_variation": "off", "default": {"variation": "off"},
@@ -37,7 +46,6 @@ fn kinds() -> [(&'static str, Value); 11] {
     ]
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn every_kind_is_created_read_changed_listed_deleted_and_restored() {
     // What must never change: all kinds of documents have the same habits.
     let server = Server::start().await;
@@ -92,7 +100,6 @@ async fn every_kind_is_created_read_changed_listed_deleted_and_restored() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn lists_are_filtered_and_searched() {
     let server = Server::start().await;
     server.post("/api/v1/projects", &json!({"key": "shop"})).await;
@@ -149,7 +156,6 @@ async fn lists_are_filtered_and_searched() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_segment_is_uploaded_as_a_file_and_served_at_once() {
     let server = Server::start().await;
     assert_eq!(
@@ -214,7 +220,6 @@ async fn a_segment_is_uploaded_as_a_file_and_served_at_once() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_is_none_changes_nothing_and_a_used_segment_stays() {
     let server = Server::start().await;
     server.post("/api/v1/segments", &json!({"key": "beta"})).await;
@@ -256,7 +261,6 @@ async fn a_list_that_is_none_changes_nothing_and_a_used_segment_stays() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn segments_layers_and_holdouts_reach_evaluations_and_wrong_ones_are_refused() {
     let server = Server::start().await;
     let wrong = json!({"key": "s", "condition": {"attribute": "plan", "operator": "matches", "value": "("}});

@@ -2,7 +2,17 @@
 
 use serde_json::{Value, json};
 
+use crate::stores::on_both_stores;
 use crate::support::{Server, problem};
+
+on_both_stores! {
+    a_document_lives_through_its_versions,
+    a_wrong_body_is_told_where_it_is_wrong,
+    lists_come_in_pages,
+    a_creation_sent_twice_is_done_once,
+    what_is_used_cannot_be_deleted,
+    every_write_leaves_one_record_that_says_why,
+}
 
 fn metric(key: &str) -> Value {
     json!({"key": key, "name": "Revenue", "kind": "sum", "event": "purchase"})
@@ -17,7 +27,6 @@ fn flag(key: &str) -> Value {
         "variations": [{"key": "on", "value": true}, {"key": "off", "value": false}]})
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_document_lives_through_its_versions() {
     // What must never change: nobody overwrites what they have not seen.
     let server = Server::start().await;
@@ -104,7 +113,6 @@ async fn delete_it(server: &Server, path: &str) {
     problem(&server.delete(path, Some("\"v3\"")).await, 404, "not_found");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_body_is_told_where_it_is_wrong() {
     let server = Server::start().await;
     let mut wrong = experiment("x");
@@ -171,7 +179,6 @@ async fn a_wrong_body_is_told_where_it_is_wrong() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn lists_come_in_pages() {
     let server = Server::start().await;
     for key in ["a", "b", "c/d"] {
@@ -212,7 +219,6 @@ async fn lists_come_in_pages() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_creation_sent_twice_is_done_once() {
     // What must never change: a client that got no answer may ask again.
     let server = Server::start().await;
@@ -238,7 +244,6 @@ async fn a_creation_sent_twice_is_done_once() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_is_used_cannot_be_deleted() {
     let server = Server::start().await;
     server.post("/api/v1/metrics", &metric("revenue")).await;
@@ -253,7 +258,6 @@ async fn what_is_used_cannot_be_deleted() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn every_write_leaves_one_record_that_says_why() {
     let server = Server::start().await;
     let request = server.request("POST", "/api/v1/metrics").json(&metric("revenue"));

@@ -2,7 +2,17 @@
 
 use serde_json::{Value, json};
 
+use crate::stores::on_both_stores;
 use crate::support::{Answer, Server, problem};
+
+on_both_stores! {
+    an_experiment_is_started_paused_resumed_decided_and_archived,
+    a_start_tells_everything_that_is_missing,
+    the_status_is_not_a_member_to_be_written,
+    a_schedule_is_set_and_read,
+    a_copy_is_a_draft_under_another_key,
+    a_rollout_goes_by_hand_from_stage_to_stage_and_back,
+}
 
 const ONE: &str = "/api/v1/experiments/checkout";
 
@@ -25,7 +35,6 @@ async fn act(server: &Server, path: &str) -> Answer {
     server.send(server.request("POST", path)).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_experiment_is_started_paused_resumed_decided_and_archived() {
     let server = with_experiment().await;
     assert_eq!(
@@ -86,7 +95,6 @@ async fn an_experiment_is_started_paused_resumed_decided_and_archived() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_start_tells_everything_that_is_missing() {
     let server = with_experiment().await;
     let patch = json!({"analysis": null, "metrics": []});
@@ -108,7 +116,6 @@ async fn a_start_tells_everything_that_is_missing() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_status_is_not_a_member_to_be_written() {
     // What must never change: no way around the life cycle, and what was read can be sent back.
     let server = with_experiment().await;
@@ -156,7 +163,6 @@ async fn the_status_is_not_a_member_to_be_written() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_schedule_is_set_and_read() {
     let server = with_experiment().await;
     let path = format!("{ONE}/schedule");
@@ -181,7 +187,6 @@ async fn a_schedule_is_set_and_read() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_is_a_draft_under_another_key() {
     let server = with_experiment().await;
     act(&server, &format!("{ONE}/start")).await;
@@ -203,7 +208,6 @@ async fn a_copy_is_a_draft_under_another_key() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_goes_by_hand_from_stage_to_stage_and_back() {
     let server = Server::start().await;
     let flag = json!({"key": "checkout", "type": "boolean", "enabled": true, "off_variation": "off",

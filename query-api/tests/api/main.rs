@@ -4,6 +4,7 @@
 
 mod access;
 mod analysis_plans;
+mod attacks;
 mod browser;
 mod catalog;
 mod conformance;
@@ -26,6 +27,7 @@ mod server;
 mod serving;
 mod sign_on;
 mod staleness;
+mod stores;
 mod stream;
 mod support;
 mod user_data;

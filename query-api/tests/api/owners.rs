@@ -1,11 +1,19 @@
 //! Whose definitions may be changed by whom, and what keys in browsers do not get.
 
-use control::Role;
 use control::access::KeyKind;
+use control::{AuditFilter, ObjectKind, Role};
 use serde_json::{Value, json};
 
 use crate::access::{flag, guarded, key, person, with_cookie, with_key};
+use crate::stores::on_both_stores;
 use crate::support::{Answer, Server, problem};
+
+on_both_stores! {
+    each_kind_belongs_to_whoever_made_it,
+    a_rollout_acts_for_whoever_may_change_its_flag,
+    a_guardrail_is_shared_like_definitions_and_made_by_whoever_may_change_the_flag,
+    the_ruleset_is_for_servers_and_evaluations_for_every_key,
+}
 
 /// A definition of each kind that has owners, but for flags: the collection, the definition, and what to patch.
 fn definitions() -> Vec<(&'static str, Value)> {
@@ -41,7 +49,6 @@ async fn post(server: &Server, path: &str, cookie: &str, body: &Value) -> Answer
     with_cookie(server, ("POST", path), cookie, Some(body)).await
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn each_kind_belongs_to_whoever_made_it() {
     // What must never change: a foreign developer is refused, changes nothing, and reads; an analyst reads alone. With its
     // owner's leave they change it, and the owner can take that back.
@@ -100,7 +107,6 @@ async fn each_kind_belongs_to_whoever_made_it() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_rollout_acts_for_whoever_may_change_its_flag() {
     // What must never change: a schedule is no way around the owner of a flag.
     let server = guarded().await;
@@ -155,7 +161,61 @@ async fn a_rollout_acts_for_whoever_may_change_its_flag() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+async fn a_guardrail_is_shared_like_definitions_and_made_by_whoever_may_change_the_flag() {
+    // What must never change: a foreign developer neither retires a guardrail nor gives themselves the right to, and puts
+    // none on a flag that they may not change: it could turn the flag, and weakens those that are there.
+    let server = guarded().await;
+    let anna = person(&server, "anna", Role::Developer).await;
+    let ben = person(&server, "ben", Role::Developer).await;
+    let ana = person(&server, "ana", Role::Analyst).await;
+    let made = post(&server, "/api/v1/feature-flags", &anna, &flag("x")).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let all = "/api/v1/guardrails";
+    let guardrail = json!({"flag": "x", "event": "error", "control": "off", "treatment": "on"});
+    for other in [&ben, &ana] {
+        problem(&post(&server, all, other, &guardrail).await, 403, "forbidden");
+    }
+    let made = post(&server, all, &anna, &guardrail).await;
+    assert_eq!(made.status, 201, "{}", made.text);
+    let one = format!("{all}/{}", made.json()["id"].as_str().unwrap());
+    let sharing = format!("{one}/sharing");
+    let ask = async |method, path: &str, cookie: &str, body: Option<&Value>| {
+        with_cookie(&server, (method, path), cookie, body).await
+    };
+    let shared = json!({"owner": "person:anna", "editors": ["person:ben"]});
+    let own = json!({"owner": "person:anna", "editors": []});
+    for other in [&ben, &ana] {
+        assert_eq!(ask("GET", &sharing, other, None).await.json(), own);
+        problem(
+            &ask("PUT", &sharing, other, Some(&shared)).await,
+            403,
+            "forbidden",
+        );
+        problem(&ask("DELETE", &one, other, None).await, 403, "forbidden");
+    }
+    let answer = ask("PUT", &sharing, &anna, Some(&shared)).await;
+    assert_eq!((answer.status, answer.json()), (200, shared.clone()));
+    assert_eq!(ask("PUT", &sharing, &ben, Some(&own)).await.json(), own);
+    problem(&ask("DELETE", &one, &ben, None).await, 403, "forbidden");
+    let trail = server
+        .store
+        .audit(&AuditFilter::default(), 1)
+        .await
+        .unwrap()
+        .items;
+    assert_eq!(
+        (trail[0].action.as_str(), trail[0].kind),
+        ("share", ObjectKind::Guardrail)
+    );
+    assert_eq!(ask("PUT", &sharing, &anna, Some(&shared)).await.status, 200);
+    assert_eq!(ask("DELETE", &one, &ben, None).await.status, 204);
+    // What is retired belongs to nobody, and nobody makes it theirs.
+    for (method, body) in [("GET", None), ("PUT", Some(&shared))] {
+        problem(&ask(method, &sharing, &anna, body).await, 404, "not_found");
+    }
+    server.stop().await;
+}
+
 async fn the_ruleset_is_for_servers_and_evaluations_for_every_key() {
     // What must never change: what names users leaves for no key that anybody can read.
     let server = guarded().await;

@@ -5,9 +5,18 @@ use domain::Timestamp;
 use serde_json::json;
 
 use crate::access::{PASSWORD, flag, guarded, person, with_cookie};
+use crate::stores::on_both_stores;
 use crate::support::{NOW, Server, problem};
 
-#[tokio::test(flavor = "multi_thread")]
+on_both_stores! {
+    nobody_has_to_log_in_until_there_is_somebody,
+    people_log_in_and_out_and_get_a_new_session_each_time,
+    a_refused_login_stands_in_the_trail_with_where_it_came_from,
+    a_session_changes_nothing_for_another_site,
+    guessing_is_answered_alike_and_then_slowed_down,
+    accounts_are_managed_by_administrators,
+}
+
 async fn nobody_has_to_log_in_until_there_is_somebody() {
     // What must never change: a fresh server on this machine works without accounts, and the first one closes it.
     let server = Server::start().await;
@@ -57,7 +66,6 @@ async fn nobody_has_to_log_in_until_there_is_somebody() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn people_log_in_and_out_and_get_a_new_session_each_time() {
     let server = guarded().await;
     person(&server, "anna", Role::Analyst).await;
@@ -112,7 +120,40 @@ async fn people_log_in_and_out_and_get_a_new_session_each_time() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_login_stands_in_the_trail_with_where_it_came_from() {
+    // What must never change: guessing leaves traces, without what was guessed.
+    let server = guarded().await;
+    person(&server, "anna", Role::Analyst).await;
+    let wrong = "a wrong password";
+    for name in ["anna", "x\u{1b}[31m", &*"n".repeat(2_000)] {
+        let body = json!({"name": name, "password": wrong});
+        let answer = server.post("/api/v1/auth/login", &body).await;
+        problem(&answer, 401, "wrong_credentials");
+    }
+    let link = json!({"link": "made-up", "password": PASSWORD});
+    problem(
+        &server.post("/api/v1/auth/redeem", &link).await,
+        410,
+        "invalid_link",
+    );
+    let trail = server.store.audit(&AuditFilter::default(), 10).await.unwrap();
+    let refused: Vec<_> = trail
+        .items
+        .iter()
+        .filter(|record| record.action == "refuse_login")
+        .collect();
+    let keys: Vec<_> = refused.iter().map(|record| record.key.as_str()).collect();
+    let cut = format!("\"{}\"...", "n".repeat(64));
+    assert_eq!(keys, ["nobody", &cut, "\"x\\u{1b}[31m\"", "person:anna"]);
+    for record in refused {
+        let origin = record.origin.as_deref().unwrap();
+        assert!(origin.starts_with("address 127.0.0.1, request "), "{origin}");
+        let text = serde_json::to_string(record).unwrap();
+        assert!(!text.contains(wrong) && !text.contains("made-up"), "{text}");
+    }
+    server.stop().await;
+}
+
 async fn a_session_changes_nothing_for_another_site() {
     // What must never change: a page elsewhere cannot use the session of whoever looks at it.
     let server = guarded().await;
@@ -146,13 +187,12 @@ async fn a_session_changes_nothing_for_another_site() {
             .unwrap()
             .items
             .len(),
-        3,
-        "the account, its password and its login, and nothing of the attempts"
+        4,
+        "the account, its link, its password and its login, and nothing of the attempts"
     );
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn guessing_is_answered_alike_and_then_slowed_down() {
     let server = guarded().await;
     person(&server, "anna", Role::Viewer).await;
@@ -177,7 +217,6 @@ async fn guessing_is_answered_alike_and_then_slowed_down() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn accounts_are_managed_by_administrators() {
     let server = guarded().await;
     let boss = person(&server, "boss", Role::Admin).await;

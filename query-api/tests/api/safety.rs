@@ -2,7 +2,15 @@
 
 use serde_json::{Value, json};
 
+use crate::stores::on_both_stores;
 use crate::support::{Server, problem};
+
+on_both_stores! {
+    a_guardrail_is_put_on_read_and_retired,
+    the_settings_are_those_that_guardrails_get,
+    a_rollback_by_hand_turns_the_flag_for_everybody_at_once,
+    a_receiver_of_webhooks_shows_its_secret_once,
+}
 
 fn flag() -> Value {
     json!({"key": "new-checkout", "type": "boolean", "enabled": true, "off_variation": "off",
@@ -13,7 +21,6 @@ fn guardrail() -> Value {
     json!({"flag": "new-checkout", "event": "error", "control": "off", "treatment": "on"})
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_guardrail_is_put_on_read_and_retired() {
     let server = Server::start().await;
     problem(
@@ -70,7 +77,6 @@ async fn a_guardrail_is_put_on_read_and_retired() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_settings_are_those_that_guardrails_get() {
     let server = Server::start().await;
     server.post("/api/v1/feature-flags", &flag()).await;
@@ -114,7 +120,6 @@ async fn the_settings_are_those_that_guardrails_get() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_by_hand_turns_the_flag_for_everybody_at_once() {
     let server = Server::start().await;
     let rollback = "/api/v1/safety/rollback/new-checkout";
@@ -164,7 +169,6 @@ async fn a_rollback_by_hand_turns_the_flag_for_everybody_at_once() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_of_webhooks_shows_its_secret_once() {
     // What must never change: a secret is in the answer that makes it and in no other.
     let server = Server::start().await;

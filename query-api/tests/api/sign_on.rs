@@ -12,7 +12,26 @@ use reqwest::Url;
 use serde_json::{Value, json};
 
 use crate::browser::{BEGIN, Browser, CALLBACK, PUBLIC_URL, changed, cookie_line, parameter};
+use crate::stores::on_both_stores;
 use crate::support::{Answer, NOW, Server, problem};
+
+on_both_stores! {
+    a_person_comes_in_by_the_provider_and_gets_a_session_and_no_token,
+    logging_out_ends_the_session,
+    an_answer_without_the_state_of_this_browser_is_refused,
+    an_identity_token_without_the_nonce_of_the_login_is_refused,
+    a_code_that_was_made_for_another_verifier_buys_nothing,
+    a_login_is_finished_once,
+    an_answer_that_names_another_provider_is_refused,
+    an_identity_token_that_is_not_what_it_should_be_is_refused,
+    groups_make_the_role_and_without_one_nobody_comes_in,
+    groups_that_stand_at_the_userinfo_endpoint_alone_make_the_role,
+    a_session_from_before_the_login_is_none_after_it,
+    a_login_ends_on_this_server_and_nowhere_else,
+    what_the_provider_refuses_is_refused,
+    logins_by_the_provider_are_as_few_as_others,
+    the_page_to_log_in_offers_the_provider_where_there_is_one,
+}
 
 /// One provider for all tests: their browsers know nothing of each other.
 fn provider() -> Option<&'static OidcProvider> {
@@ -88,7 +107,6 @@ async fn refused(browser: &mut Browser<'_>, answer: &Answer, reason: &str) {
     assert!(origin.starts_with("address 127.0.0.1, request "), "{origin}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_person_comes_in_by_the_provider_and_gets_a_session_and_no_token() {
     // What must never change: what the browser keeps is the cookie of a session of ours; tokens stay with the server.
     for client_id in ["web", "public"] {
@@ -147,7 +165,6 @@ async fn a_person_comes_in_by_the_provider_and_gets_a_session_and_no_token() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn logging_out_ends_the_session() {
     let Some(server) = server("web").await else { return };
     let mut browser = Browser::new(&server);
@@ -162,7 +179,6 @@ async fn logging_out_ends_the_session() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_without_the_state_of_this_browser_is_refused() {
     // What must never change: nobody can finish their own login in somebody else's browser.
     let Some(server) = server("web").await else { return };
@@ -195,7 +211,6 @@ async fn an_answer_without_the_state_of_this_browser_is_refused() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_identity_token_without_the_nonce_of_the_login_is_refused() {
     // What must never change: a token that was made for another login opens nothing.
     let Some(server) = server("web").await else { return };
@@ -209,7 +224,6 @@ async fn an_identity_token_without_the_nonce_of_the_login_is_refused() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_code_that_was_made_for_another_verifier_buys_nothing() {
     // What must never change: a code that was read on its way is worth nothing without the browser's secret.
     let Some(server) = server("public").await else {
@@ -226,7 +240,6 @@ async fn a_code_that_was_made_for_another_verifier_buys_nothing() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_login_is_finished_once() {
     // What must never change: neither a state nor a code is of use a second time.
     let Some(server) = server("web").await else { return };
@@ -251,7 +264,6 @@ async fn a_login_is_finished_once() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_names_another_provider_is_refused() {
     // What must never change: where the provider names itself, an answer that does not was mixed up with another's.
     let Some(server) = server("web").await else { return };
@@ -265,7 +277,6 @@ async fn an_answer_that_names_another_provider_is_refused() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn an_identity_token_that_is_not_what_it_should_be_is_refused() {
     // What must never change: the settings choose the algorithm, the provider's keys sign, and the token is ours and in force.
     let Some(server) = server("faultless").await else {
@@ -295,7 +306,6 @@ async fn an_identity_token_that_is_not_what_it_should_be_is_refused() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn groups_make_the_role_and_without_one_nobody_comes_in() {
     let Some(server) = server("web").await else { return };
     for (who, role) in [
@@ -329,7 +339,46 @@ async fn groups_make_the_role_and_without_one_nobody_comes_in() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+async fn groups_that_stand_at_the_userinfo_endpoint_alone_make_the_role() {
+    // What must never change: the endpoint adds groups to the person whom the token names, and never another person.
+    let Some(server) = server("groups-elsewhere").await else {
+        return;
+    };
+    for (who, role) in [("dora@data", "analyst"), ("olga@eng,ops", "admin")] {
+        let mut browser = Browser::new(&server);
+        assert_eq!(browser.log_in(who).await.status, 303, "{who}");
+        let session = browser.session().await.json();
+        let name = who.split('@').next().unwrap();
+        assert_eq!(session["actor"], format!("person:oidc/{name}"));
+        assert_eq!(session["role"], role, "{who}");
+    }
+    let mut browser = Browser::new(&server);
+    let answer = browser.log_in("gus@guests").await;
+    refused(&mut browser, &answer, "none of your groups").await;
+    server.stop().await;
+    for (client_id, reason) in [
+        ("groups-nowhere", "none of your groups"),
+        ("elsewhere-another", "about somebody else"),
+        ("elsewhere-nobody", "about somebody else"),
+    ] {
+        let server = crate::sign_on::server(client_id).await.unwrap();
+        let mut browser = Browser::new(&server);
+        let answer = browser.log_in("anna@ops").await;
+        refused(&mut browser, &answer, reason).await;
+        server.stop().await;
+    }
+    for client_id in ["elsewhere-large", "elsewhere-no-json", "elsewhere-failing"] {
+        let server = crate::sign_on::server(client_id).await.unwrap();
+        let mut browser = Browser::new(&server);
+        let answer = browser.log_in("anna@ops").await;
+        problem(&answer, 503, "unavailable");
+        assert!(answer.header("retry-after").is_some());
+        assert_eq!(answer.header("set-cookie"), None);
+        problem(&browser.session().await, 401, "unauthenticated");
+        server.stop().await;
+    }
+}
+
 async fn a_session_from_before_the_login_is_none_after_it() {
     // What must never change: whoever planted a session has none once somebody logged in over it.
     let Some(server) = server("web").await else { return };
@@ -345,7 +394,6 @@ async fn a_session_from_before_the_login_is_none_after_it() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_login_ends_on_this_server_and_nowhere_else() {
     // What must never change: a link to our login never ends on another site.
     let Some(server) = server("web").await else { return };
@@ -367,7 +415,6 @@ async fn a_login_ends_on_this_server_and_nowhere_else() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn what_the_provider_refuses_is_refused() {
     let Some(server) = server("web").await else { return };
     let mut browser = Browser::new(&server);
@@ -379,7 +426,6 @@ async fn what_the_provider_refuses_is_refused() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn logins_by_the_provider_are_as_few_as_others() {
     let Some(provider) = provider() else { return };
     let settings = settings(provider.issuer(), "web");
@@ -395,7 +441,6 @@ async fn logins_by_the_provider_are_as_few_as_others() {
     server.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
 async fn the_page_to_log_in_offers_the_provider_where_there_is_one() {
     let without = Server::start().await;
     assert!(!without.get("/login").await.text.contains(BEGIN));

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::conformance;
+use crate::{conformance, stores};
 
 /// The moment at which all tests happen.
 pub const NOW: &str = "2026-01-31T12:00:00Z";
@@ -154,7 +154,7 @@ impl Server {
         ruleset: RulesetHandle,
     ) -> Self {
         let folder = TempDir::new().unwrap();
-        let store = Store::open(&folder.path().join("store.sqlite")).await.unwrap();
+        let store = stores::open(folder.path()).await;
         Self::start_all(access, limits, ruleset, (store, folder)).await
     }
 

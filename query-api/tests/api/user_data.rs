@@ -5,12 +5,16 @@ use control::access::KeyKind;
 use serde_json::json;
 
 use crate::access::{key, with_key};
+use crate::stores::on_both_stores;
 use crate::support::{Server, problem};
+
+on_both_stores! {
+    a_user_is_exported_and_erased_by_administrators,
+}
 
 const EXPORT: (&str, &str) = ("POST", "/api/v1/user-data/export");
 const ERASURES: (&str, &str) = ("POST", "/api/v1/user-data/erasures");
 
-#[tokio::test(flavor = "multi_thread")]
 async fn a_user_is_exported_and_erased_by_administrators() {
     // What must never change: the id stands in the request and in no record of it.
     let server = Server::start().await;
@@ -40,6 +44,13 @@ async fn a_user_is_exported_and_erased_by_administrators() {
     let place = asked.header("location").unwrap().to_owned();
     let open = server.store.erasures().await.unwrap();
     assert!(open.len() == 1 && open[0].receipt.is_of("u-4711"), "{open:?}");
+    let list = async |query: &str| {
+        let path = format!("/api/v1/user-data/erasures{query}");
+        with_key(&server, ("GET", &path), admin, None).await
+    };
+    let waiting = list("?state=waiting").await.json();
+    assert_eq!(waiting["items"].as_array().unwrap().len(), 1, "{waiting}");
+    assert_eq!(list("?state=done").await.json(), json!({"items": []}));
     let erased = ErasedRows {
         events: 2,
         ..ErasedRows::default()
@@ -57,10 +68,29 @@ async fn a_user_is_exported_and_erased_by_administrators() {
         (&done["at"], &json!(2)),
         "{done}"
     );
+    assert_eq!(list("?state=done").await.json(), json!({"items": [done]}));
+    // A page at a time; readers of definitions do not see who was erased when.
+    let second = with_key(&server, ERASURES, admin, Some(&json!({"user_id": "u-4712"}))).await;
+    assert_eq!(second.status, 202, "{}", second.text);
+    let first = list("?limit=1").await.json();
+    assert_eq!(first["items"].as_array().unwrap().len(), 1);
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let rest = list(&format!("?limit=1&cursor={cursor}")).await.json();
+    let mut listed = [&first["items"][0]["receipt"], &rest["items"][0]["receipt"]];
+    let mut asked = [&done["receipt"], &second.json()["receipt"]].map(Clone::clone);
+    listed.sort_by_key(|receipt| receipt.to_string());
+    asked.sort_by_key(|receipt| receipt.to_string());
+    assert_eq!(listed.map(Clone::clone), asked);
+    assert_eq!(rest["next_cursor"], json!(null));
+    for wrong in ["?state=open", "?limit=0", "?limit=201", "?page=2"] {
+        problem(&list(wrong).await, 400, "invalid_query");
+    }
+    let all = ("GET", "/api/v1/user-data/erasures");
+    problem(&with_key(&server, all, reader, None).await, 403, "forbidden");
     let unknown = ("GET", "/api/v1/user-data/erasures/erasure_0");
     problem(&with_key(&server, unknown, admin, None).await, 404, "not_found");
     let trail = with_key(&server, ("GET", "/api/v1/audit-logs?kind=erasure"), admin, None).await;
-    assert_eq!(trail.json()["items"].as_array().unwrap().len(), 2);
+    assert_eq!(trail.json()["items"].as_array().unwrap().len(), 3);
     assert!(!trail.text.contains("u-4711") && !done.to_string().contains("u-4711"));
     server.stop().await;
 }

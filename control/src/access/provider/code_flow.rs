@@ -27,7 +27,7 @@ use crate::change::Actor;
 use crate::permission::Role;
 
 /// How long a person waits for one answer of the provider; a program with a token waits less.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// What the provider says about itself is read again after this.
 const DUE_MICROS: i64 = 600 * MICROS_PER_SECOND;
 /// And at most this often while it does not answer: people try again at once.
@@ -70,6 +70,7 @@ pub(in crate::access) struct Returned<'a> {
 #[derive(Deserialize)]
 struct Bought {
     id_token: Option<String>,
+    access_token: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -143,13 +144,17 @@ impl Provider {
             ("redirect_uri", redirect_uri),
             ("code_verifier", &verifier),
         ];
-        let token = self.buy(discovery, &parts).await?;
+        let bought = self.buy(discovery, &parts).await?;
+        let invalid = Fault::Refused(RefusedSignOn::TokenInvalid);
+        let token = bought.id_token.ok_or(invalid)?;
         let claims = self.signed_claims(&token, PATIENCE).await;
-        let identity = claims.and_then(|(claims, is_typed_access)| {
-            let is_identity = !is_typed_access && self.is_for_us(&claims, &derived("nonce", secret));
-            is_identity.then(|| self.identity(&claims)).flatten()
+        let claims = claims.filter(|(claims, is_typed_access)| {
+            !is_typed_access && self.is_for_us(claims, &derived("nonce", secret)) && actor(claims).is_some()
         });
-        identity.ok_or(Fault::Refused(RefusedSignOn::TokenInvalid))
+        let (mut claims, _) = claims.ok_or(invalid)?;
+        let access_token = bought.access_token.as_deref();
+        self.add_groups(&mut claims, discovery, access_token).await?;
+        self.identity(&claims).ok_or(invalid)
     }
 
     /// Where a browser may end its session at the provider too, when that is known and offered.
@@ -162,8 +167,8 @@ impl Provider {
         Some(url.into())
     }
 
-    /// Buys an identity token with a code.
-    async fn buy(&self, discovery: &Discovery, parts: &[(&str, &str)]) -> Result<String, Fault> {
+    /// Buys tokens with a code.
+    async fn buy(&self, discovery: &Discovery, parts: &[(&str, &str)]) -> Result<Bought, Fault> {
         let request = self.purchase(discovery, parts)?;
         let answer = async {
             let response = request.send().await?;
@@ -171,10 +176,7 @@ impl Provider {
         };
         let (status, body) = answer.await.map_err(|error| away(&error))?;
         match status {
-            StatusCode::OK => {
-                let bought: Bought = serde_json::from_slice(&body).map_err(|error| away(&error))?;
-                bought.id_token.ok_or(Fault::Refused(RefusedSignOn::TokenInvalid))
-            }
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| away(&error)),
             StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let said: Unbought = serde_json::from_slice(&body).unwrap_or_default();
                 // Whoever runs the server has to know when it is the client that is not taken.
@@ -281,7 +283,7 @@ fn safe(endpoint: Option<&str>) -> Result<&str, Fault> {
     documents::checked(endpoint).map_err(|error| away(&error))
 }
 
-fn away(error: &(dyn std::error::Error + 'static)) -> Fault {
+pub(super) fn away(error: &(dyn std::error::Error + 'static)) -> Fault {
     tracing::warn!(error, "the identity provider cannot be asked");
     Fault::Away
 }

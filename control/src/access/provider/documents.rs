@@ -30,6 +30,7 @@ pub(super) struct Discovery {
     pub(super) jwks_uri: String,
     pub(super) authorization_endpoint: Option<String>,
     pub(super) token_endpoint: Option<String>,
+    pub(super) userinfo_endpoint: Option<String>,
     pub(super) end_session_endpoint: Option<String>,
     /// Whether its answers to browsers name it (RFC 9207).
     #[serde(default)]

@@ -27,13 +27,17 @@ async fn the_first_administrator_comes_by_one_link_once() {
         .unwrap()
         .unwrap();
     let name = AccountName::new("Anna@Example.org").unwrap();
-    let nameless = desk.access.redeem(&link, None, PASSWORD).await;
+    let nameless = desk.access.redeem(&link, None, PASSWORD, None).await;
     assert!(matches!(nameless, Err(ControlError::NameMissing)));
     for wrong in ["", "x", &superseded] {
-        let refused = desk.access.redeem(wrong, Some(&name), PASSWORD).await;
+        let refused = desk.access.redeem(wrong, Some(&name), PASSWORD, None).await;
         assert!(matches!(refused, Err(ControlError::InvalidLink)), "{wrong}");
     }
-    let entered = desk.access.redeem(&link, Some(&name), PASSWORD).await.unwrap();
+    let entered = desk
+        .access
+        .redeem(&link, Some(&name), PASSWORD, None)
+        .await
+        .unwrap();
     assert_eq!(
         (entered.account.role, entered.account.name.as_str()),
         (Role::Admin, "anna@example.org")
@@ -41,7 +45,7 @@ async fn the_first_administrator_comes_by_one_link_once() {
     assert!(desk.access.needs_login());
     let again = desk
         .access
-        .redeem(&link, Some(&AccountName::new("eve").unwrap()), PASSWORD)
+        .redeem(&link, Some(&AccountName::new("eve").unwrap()), PASSWORD, None)
         .await;
     assert!(matches!(again, Err(ControlError::InvalidLink)));
     assert_eq!(
@@ -56,12 +60,12 @@ async fn links_end_after_a_day_and_when_there_is_a_newer_one() {
     let older = desk.store.create_link(&name, &desk.change()).await.unwrap();
     let newer = desk.store.create_link(&name, &desk.change()).await.unwrap();
     assert!(matches!(
-        desk.access.redeem(&older, None, PASSWORD).await,
+        desk.access.redeem(&older, None, PASSWORD, None).await,
         Err(ControlError::InvalidLink)
     ));
     desk.clock.advance(86_400);
     assert!(matches!(
-        desk.access.redeem(&newer, None, PASSWORD).await,
+        desk.access.redeem(&newer, None, PASSWORD, None).await,
         Err(ControlError::InvalidLink)
     ));
 }
@@ -69,11 +73,11 @@ async fn links_end_after_a_day_and_when_there_is_a_newer_one() {
 async fn a_session_ends_by_idling_by_age_and_by_leaving() {
     let desk = Desk::open().await;
     desk.account("anna", Role::Developer).await;
-    let idle = desk.access.login("anna", PASSWORD).await.unwrap().session;
+    let idle = desk.access.login("anna", PASSWORD, None).await.unwrap().session;
     desk.clock.advance(30 * 60);
     assert_eq!(desk.access.check_session(&idle).await.unwrap(), None);
 
-    let busy = desk.access.login("anna", PASSWORD).await.unwrap().session;
+    let busy = desk.access.login("anna", PASSWORD, None).await.unwrap().session;
     for _ in 0..35 {
         desk.clock.advance(20 * 60);
         let principal = desk.access.check_session(&busy).await.unwrap().unwrap();
@@ -89,8 +93,8 @@ async fn a_session_ends_by_idling_by_age_and_by_leaving() {
         "after 12 hours"
     );
 
-    let left = desk.access.login("anna", PASSWORD).await.unwrap().session;
-    let other = desk.access.login("anna", PASSWORD).await.unwrap().session;
+    let left = desk.access.login("anna", PASSWORD, None).await.unwrap().session;
+    let other = desk.access.login("anna", PASSWORD, None).await.unwrap().session;
     desk.access.logout(&left).await.unwrap();
     assert_eq!(desk.access.check_session(&left).await.unwrap(), None);
     assert!(desk.access.check_session(&other).await.unwrap().is_some());
@@ -100,7 +104,7 @@ async fn a_role_changes_and_an_account_ends_in_the_middle_of_a_session() {
     let desk = Desk::open().await;
     desk.account("boss", Role::Admin).await;
     let name = desk.account("anna", Role::Admin).await;
-    let session = desk.access.login("anna", PASSWORD).await.unwrap().session;
+    let session = desk.access.login("anna", PASSWORD, None).await.unwrap().session;
     let demoted = (Some(Role::Viewer), None);
     desk.store
         .change_account(&name, demoted, &desk.change())
@@ -115,7 +119,7 @@ async fn a_role_changes_and_an_account_ends_in_the_middle_of_a_session() {
         .unwrap();
     desk.access.refresh().await.unwrap();
     assert_eq!(desk.access.check_session(&session).await.unwrap(), None);
-    let refused = desk.access.login("anna", PASSWORD).await;
+    let refused = desk.access.login("anna", PASSWORD, None).await;
     assert!(matches!(refused, Err(ControlError::WrongCredentials)));
 }
 
@@ -150,13 +154,13 @@ async fn guessing_is_slowed_down_alike_for_names_that_exist_and_names_that_do_no
     desk.account("anna", Role::Viewer).await;
     for name in ["anna", "nobody"] {
         for attempt in 0..6 {
-            let refused = desk.access.login(name, "a wrong password").await;
+            let refused = desk.access.login(name, "a wrong password", None).await;
             assert!(
                 matches!(refused, Err(ControlError::WrongCredentials)),
                 "{name} {attempt}"
             );
         }
-        let locked = desk.access.login(name, PASSWORD).await;
+        let locked = desk.access.login(name, PASSWORD, None).await;
         assert!(
             matches!(
                 locked,
@@ -168,10 +172,10 @@ async fn guessing_is_slowed_down_alike_for_names_that_exist_and_names_that_do_no
         );
     }
     desk.clock.advance(30);
-    desk.access.login("anna", PASSWORD).await.unwrap();
+    desk.access.login("anna", PASSWORD, None).await.unwrap();
     // The right password makes a clean slate.
     for _ in 0..5 {
-        let _ = desk.access.login("anna", "a wrong password").await;
+        let _ = desk.access.login("anna", "a wrong password", None).await;
     }
-    desk.access.login("anna", PASSWORD).await.unwrap();
+    desk.access.login("anna", PASSWORD, None).await.unwrap();
 }

@@ -1,8 +1,8 @@
 //! Logins by the identity provider as the store keeps them: used once, in time, and ended with their sessions.
 
 use super::*;
-use crate::access::provider::OidcSettings;
 use crate::store::SessionFacts;
+use crate::test_support::sign_on_settings;
 
 on_both_stores! {
     a_login_that_was_begun_is_used_once_and_in_time,
@@ -18,22 +18,8 @@ fn facts(name: &str) -> SessionFacts {
     }
 }
 
-async fn with_provider(desk: &Desk) -> Access {
-    let oidc = OidcSettings {
-        issuer: "https://idp.example".to_owned(),
-        client_id: "web".to_owned(),
-        audience: None,
-        algorithms: vec![TokenAlgorithm::Rs256],
-        groups_claim: "groups".to_owned(),
-        roles: [].into(),
-        login: Some(SignOnSettings::default()),
-    };
-    let settings = AccessSettings {
-        oidc: Some(oidc),
-        public_url: Some("https://experiments.example".to_owned()),
-        ..AccessSettings::default()
-    };
-    Access::open(desk.store.clone(), desk.clock.clone(), settings)
+pub(super) async fn with_provider(desk: &Desk) -> Access {
+    Access::open(desk.store.clone(), desk.clock.clone(), sign_on_settings())
         .await
         .unwrap()
 }

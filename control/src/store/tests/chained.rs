@@ -71,6 +71,7 @@ const TRACES: &[Trace] = &[
     ("person", "delete", "webhook_endpoint"),
     ("person", "create", "account"),
     ("person", "update", "account"),
+    ("person", "create_link", "account"),
     ("person", "create", "api_key"),
     ("person", "rotate", "api_key"),
     ("person", "revoke", "api_key"),
@@ -312,6 +313,7 @@ impl Busy {
         self.store.create_account(&name, Role::Viewer, &by).await.unwrap();
         let changed = self.store.change_account(&name, (Some(Role::Analyst), None), &by);
         changed.await.unwrap();
+        self.store.create_link(&name, &by).await.unwrap();
         let new = NewKey {
             name: "shop".to_owned(),
             kind: KeyKind::Server,
