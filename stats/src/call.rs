@@ -7,6 +7,7 @@
 pub mod inputs;
 pub mod registry;
 
+mod analysis;
 mod bandits;
 mod bayes;
 mod design;
@@ -22,6 +23,7 @@ mod ratios;
 mod samples;
 mod sequential;
 mod special;
+mod variance;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -3,6 +3,8 @@
 //! Each method takes summaries or plain numbers and has a page in `docs/statistics`. For looking while data come in
 //! use [`crate::sequential`].
 
+pub mod anova;
+pub mod balance;
 pub mod bootstrap;
 pub mod contrast;
 pub mod cuped;

@@ -24,6 +24,7 @@ fn proportion(successes: u64, n: u64) -> MetricSummary {
             mean: rate,
             m2: n as f64 * rate * (1.0 - rate),
         },
+        pair: None,
     }
 }
 
@@ -36,6 +37,7 @@ fn sum(n: u64, mean: f64, variance: f64) -> MetricSummary {
             mean,
             m2: variance * (n.max(1) - 1) as f64,
         },
+        pair: None,
     }
 }
 

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::inputs::Inputs;
 use super::{
-    bandits, bayes, design, group, means, multiple, plan, portfolio, power, proportions, ratios, samples,
-    sequential, special,
+    analysis, bandits, bayes, design, group, means, multiple, plan, portfolio, power, proportions, ratios,
+    samples, sequential, special, variance,
 };
 use crate::error::StatsError;
 
@@ -104,6 +104,8 @@ pub const METHODS: &[Method] = &[
     row("tost_welch_mean_difference", means::tost),
     row("post_stratified_difference", means::post_stratified),
     row("winsorized_means", means::winsorized_means),
+    row("anova_one_way", variance::one_way),
+    row("anova_welch", variance::welch),
     row("two_proportion", proportions::two_proportion),
     row("one_proportion_ci", proportions::one_proportion_ci),
     row("one_proportion_wilson", proportions::wilson),
@@ -131,6 +133,7 @@ pub const METHODS: &[Method] = &[
     row("relative_change", ratios::relative_change),
     row("cuped_mean", ratios::cuped_mean),
     row("cuped_covariates", ratios::cuped_covariates),
+    row("covariate_balance", variance::covariate_balance),
     row("poisson_bootstrap", ratios::poisson_bootstrap),
     row("mann_whitney_u", samples::mann_whitney_u),
     row("quantile_order_stat_ci", samples::quantile_order_stat_ci),
@@ -178,6 +181,7 @@ pub const METHODS: &[Method] = &[
     row("design_bootstrap", power::bootstrap),
     row("design_rate_ratio", power::rate_ratio),
     row("plan", plan::plan),
+    row("analysis", analysis::analysis),
 ];
 
 /// The names of all methods.
