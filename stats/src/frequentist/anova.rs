@@ -131,16 +131,11 @@ pub fn welch(arms: &[Sample]) -> Result<FTest, StatsError> {
 pub fn f_test(f: f64, df_between: f64, df_within: f64) -> Result<FTest, StatsError> {
     let share = Share::of(df_between * f, df_within);
     let ln_p = ln_beta_tails(0.5 * df_between, 0.5 * df_within, share).upper;
-    if ln_p.is_nan() {
-        return Err(StatsError::NotConverged {
-            what: "the tail of F",
-        });
-    }
     Ok(FTest {
         f,
         df_between,
         df_within,
-        p_value: PValue::from_ln(ln_p),
+        p_value: PValue::known("the tail of F", ln_p)?,
     })
 }
 

@@ -6,10 +6,11 @@
 use serde::Serialize;
 
 use super::anova::{self, FTest};
-use super::contrast::Alternative;
+use super::contrast::{Alternative, TAIL};
 use super::mean;
 use super::sample::Sample;
 use crate::error::StatsError;
+use crate::estimate::PValue;
 
 /// The p-value at which an imbalance is reported unless asked otherwise: that of the sample-ratio check, because a false
 /// alarm costs as much.
@@ -44,7 +45,7 @@ pub struct CovariateGap {
 /// [`StatsError::NegativeVariance`] for sums that contradict each other.
 pub fn gap(control: &Sample, arm: &Sample) -> Result<CovariateGap, StatsError> {
     let contrast = mean::welch_contrast(control, arm)?;
-    let p_value = contrast.p_value(Alternative::TwoSided);
+    let p_value = PValue::known(TAIL, contrast.ln_p_against(0.0, Alternative::TwoSided))?;
     let deviation = (0.5 * (control.raw_variance() + arm.raw_variance())).sqrt();
     Ok(CovariateGap {
         difference: contrast.difference,
