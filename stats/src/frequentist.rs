@@ -10,6 +10,8 @@ pub mod contrast;
 pub mod cuped;
 pub mod equivalence;
 pub mod exact;
+pub mod kruskal_wallis;
+pub mod mantel_haenszel;
 pub mod mean;
 pub mod one_proportion;
 pub mod poisson;

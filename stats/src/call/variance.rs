@@ -1,15 +1,16 @@
-//! Several arms at once by name: analysis of variance, and whether the arms were alike beforehand.
+//! Several arms or strata at once by name: analysis of variance, by rank too, whether the arms were alike beforehand, and
+//! proportions over strata.
 
 use serde_json::{Value, json};
 
 use super::inputs::Inputs;
 use super::means::sample;
 use super::named::resting_on;
-use super::number;
+use super::{number, numbers};
 use crate::error::StatsError;
 use crate::frequentist::anova::{self, FTest};
-use crate::frequentist::balance;
 use crate::frequentist::sample::Sample;
+use crate::frequentist::{balance, kruskal_wallis, mantel_haenszel};
 
 /// The analysis of variance, every arm with the same variance.
 pub(super) fn one_way(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -39,6 +40,51 @@ pub(super) fn covariate_balance(inputs: &Inputs<'_>) -> Result<Value, StatsError
         result["sign_flip"] = json!(turned);
     }
     Ok(result)
+}
+
+/// Several samples by rank.
+pub(super) fn kruskal_wallis(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let mut arms = Vec::new();
+    for arm in inputs.list("arms")? {
+        let values = arm
+            .as_array()
+            .ok_or_else(|| StatsError::invalid("arms", "must be lists of numbers"))?;
+        let numbers = values.iter().map(|value| value.as_f64().unwrap_or(f64::NAN));
+        arms.push(numbers.collect::<Vec<f64>>());
+    }
+    let answer = kruskal_wallis::test(&arms)?;
+    let mut result = json!({
+        "h": number(answer.h),
+        "df": answer.df,
+        "p_value": number(answer.p_value.p),
+        "log10_p": number(answer.p_value.log10),
+        "mean_ranks": numbers(&answer.mean_ranks),
+    });
+    if arms.iter().any(|arm| arm.len() < kruskal_wallis::ENOUGH_VALUES) {
+        result["warnings"] = json!(["an arm has fewer than 5 values: the p-value is rough"]);
+    }
+    Ok(resting_on(result, kruskal_wallis::ASSUMPTIONS))
+}
+
+/// Two proportions over strata.
+pub(super) fn mantel_haenszel(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let tables = inputs
+        .objects("strata")?
+        .iter()
+        .map(|stratum| {
+            Ok(mantel_haenszel::Table {
+                control_events: stratum.count("x_control")?,
+                control_units: stratum.count("n_control")?,
+                treatment_events: stratum.count("x_treatment")?,
+                treatment_units: stratum.count("n_treatment")?,
+            })
+        })
+        .collect::<Result<Vec<_>, StatsError>>()?;
+    let answer = mantel_haenszel::test(&tables, inputs.rate_or("alpha", 0.05)?)?;
+    let mut result = json!(answer);
+    result["p_value"] = number(answer.p_value.p);
+    result["log10_p"] = number(answer.p_value.log10);
+    Ok(resting_on(result, mantel_haenszel::ASSUMPTIONS))
 }
 
 fn arms(inputs: &Inputs<'_>) -> Result<Vec<Sample>, StatsError> {
