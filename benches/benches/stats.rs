@@ -43,6 +43,7 @@ fn metric(number: usize, arm: usize) -> MetricSummary {
             kind: MetricKind::Sum,
             units: USERS / 3,
             moments,
+            pair: None,
         };
     }
     let units = (0.08 * lift * USERS as f64) as u64;
@@ -55,6 +56,7 @@ fn metric(number: usize, arm: usize) -> MetricSummary {
             mean: rate,
             m2: USERS as f64 * rate * (1.0 - rate),
         },
+        pair: None,
     }
 }
 

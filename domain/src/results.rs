@@ -21,6 +21,30 @@ pub struct MetricSummary {
     pub units: u64,
     /// Mean and centred second moment over all exposed users, those without an event counting as 0.
     pub moments: Moments,
+    /// A second value of each exposed user; absent for a plain metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<PairMoments>,
+}
+
+/// A second value of each exposed user beside the metric's own, with how the two vary together.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct PairMoments {
+    /// What the second value is.
+    pub value: SecondValue,
+    /// Its mean and centred second moment, over the same users as the metric's own.
+    pub moments: Moments,
+    /// The centred cross moment Σ(x − x̄)(y − ȳ) of the metric's own value x and the second value y.
+    pub cross: f64,
+}
+
+/// What the second value of a user is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecondValue {
+    /// What the metric's value is divided by: the metric is Σ value over Σ denominator.
+    Denominator,
+    /// What was measured of the user before exposure and cannot be touched by a variant, to adjust the metric for.
+    Covariate,
 }
 
 /// One arm of an experiment.

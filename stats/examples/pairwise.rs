@@ -93,6 +93,7 @@ fn experiment(pair: &Value) -> Result<ExperimentSummary, Box<dyn std::error::Err
             kind: MetricKind::Sum,
             units: n,
             moments,
+            pair: None,
         };
         arms.push(ArmSummary {
             variant: VariantKey::new(name)?,

@@ -1,23 +1,27 @@
 //! From a plan and a summary to an analysis: the one door that knows the words of `domain`.
 //!
-//! Every metric is compared between the control and each other variant: means, the absolute difference and the relative
-//! lift, each with an interval for one look at the planned end (Welch) and one that is valid at every look (asymptotic
+//! Every metric is compared between the control and each other variant: means, ratios, or means adjusted for a covariate,
+//! by the absolute difference and the relative lift, each with an interval for one look at the planned end (Welch) and one that is valid at every look (asymptotic
 //! confidence sequence). Decisions rest on the evidence of the plan's method alone: the interval that is valid at every
 //! look, what the planned looks said, or the posterior. P-values are adjusted over metrics × variants, and the interval
 //! that a decision rests on has the level that matches its adjusted p-value. When the arms do not hold their planned
 //! shares of traffic, the first warning says so and nothing is decided.
 
+mod adjustment;
 mod belief;
 mod comparison;
 mod decision;
 mod futility;
 mod looks;
+mod measure;
 
 use std::collections::BTreeMap;
 
 use domain::experiment::{AnalysisMethod, LOOKS_MAX};
 use domain::metric::{Direction, MetricKind, MetricRole};
-use domain::results::{AnalysisPlan, ArmSummary, Correction, ExperimentSummary, MetricPlan, MetricSummary};
+use domain::results::{
+    AnalysisPlan, ArmSummary, Correction, ExperimentSummary, MetricPlan, MetricSummary, SecondValue,
+};
 use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
 use serde::Serialize;
 
@@ -26,6 +30,7 @@ use crate::frequentist::sample::too_few;
 use crate::sequential::sample_ratio::{self, SampleRatioEvidence};
 use crate::srm;
 
+pub use adjustment::{Adjustment, Balance, CovariateBalance};
 pub use belief::PracticalDifference;
 pub use comparison::{AnytimeEvidence, ArmResult, Comparison, Effect};
 pub use decision::{Decision, Gate};
@@ -122,11 +127,17 @@ pub struct MetricAnalysis {
     pub metric: MetricKey,
     /// How a user's events become the user's value; absent when no arm knows the metric.
     pub kind: Option<MetricKind>,
+    /// What the users' second value is: the metric is a ratio, or adjusted for a covariate; absent for a plain metric.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second_value: Option<SecondValue>,
+    /// Whether the arms were alike in the covariate, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub covariate_balance: Option<CovariateBalance>,
     /// What it is used for.
     pub role: MetricRole,
     /// Which way is good.
     pub direction: Direction,
-    /// Every arm's mean.
+    /// Every arm's mean or ratio.
     pub arms: Vec<ArmResult>,
     /// The control against each other variant.
     pub comparisons: Vec<Comparison>,
@@ -167,6 +178,7 @@ pub fn analyze_looks(
     decision::decide(plan, &course, checked.check.verdict, &mut metrics);
     let mut warnings = warnings(&checked, summary);
     warnings.extend(course.warning(plan, summary, looks));
+    warnings.extend(adjustment::warnings(&metrics));
     warnings.extend(futility::warning(&metrics));
     Ok(Analysis {
         experiment: summary.experiment.clone(),
@@ -243,6 +255,8 @@ fn analyze_metric(
         kind: arms
             .iter()
             .find_map(|arm| of(arm).map(|summary: MetricSummary| summary.kind)),
+        second_value: arms.iter().find_map(|arm| of(arm)?.pair).map(|pair| pair.value),
+        covariate_balance: adjustment::balance_of(plan, metric, control, arms),
         role: metric.role,
         direction: metric.direction,
         arms: arms

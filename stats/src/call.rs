@@ -7,6 +7,7 @@
 pub mod inputs;
 pub mod registry;
 
+mod analysis;
 mod bandits;
 mod bayes;
 mod design;
@@ -22,6 +23,7 @@ mod ratios;
 mod samples;
 mod sequential;
 mod special;
+mod variance;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -69,9 +71,29 @@ fn answer(request: &Value) -> Result<(&'static str, Value), StatsError> {
     };
     let asked = RefCell::new(BTreeSet::new());
     let mut result = (method.answer)(&Inputs::watched(inputs, &asked))?;
+    if holds_nothing(&result) && !inputs.values().any(holds_nothing) {
+        return Err(StatsError::NotConverged {
+            what: "a number of the answer",
+        });
+    }
     named::complete_any(&mut result, method.name);
     warn_of_unread(&mut result, inputs, &asked.borrow());
     Ok((method.name, result))
+}
+
+/// The one field that says "not a number" on purpose, as the reference does where all values are equal.
+const SAYS_NOTHING: &str = "asymptotic_nocc";
+
+/// Whether a value, or a part of it, stands for no number.
+fn holds_nothing(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text == "nan",
+        Value::Array(list) => list.iter().any(holds_nothing),
+        Value::Object(map) => map
+            .iter()
+            .any(|(name, value)| name != SAYS_NOTHING && holds_nothing(value)),
+        _ => false,
+    }
 }
 
 /// Warns of inputs that the method never looked for: a slip of the pen would be missed without a word.

@@ -125,6 +125,18 @@ impl Estimate {
     }
 }
 
+/// A computed number, where it could be computed.
+///
+/// # Errors
+/// [`StatsError::NotConverged`] names what is not a number.
+pub fn known(what: &'static str, value: f64) -> Result<f64, StatsError> {
+    if value.is_nan() {
+        Err(StatsError::NotConverged { what })
+    } else {
+        Ok(value)
+    }
+}
+
 /// A p-value with its decimal logarithm.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PValue {
@@ -135,12 +147,21 @@ pub struct PValue {
 }
 
 impl PValue {
-    /// A p-value from its natural logarithm.
+    /// A p-value from its natural logarithm; not a number from one that is none.
     pub fn from_ln(ln_p: f64) -> Self {
-        let ln_p = ln_p.min(0.0);
+        // Not `min`, which would answer a p-value of 1 in place of no number.
+        let ln_p = if ln_p > 0.0 { 0.0 } else { ln_p };
         Self {
             p: ln_p.exp(),
             log10: ln_p * std::f64::consts::LOG10_E,
         }
+    }
+
+    /// The same, where the tail that `what` names could be computed.
+    ///
+    /// # Errors
+    /// [`StatsError::NotConverged`] for a logarithm that is not a number.
+    pub fn known(what: &'static str, ln_p: f64) -> Result<Self, StatsError> {
+        known(what, ln_p).map(Self::from_ln)
     }
 }

@@ -3,11 +3,15 @@
 //! Each method takes summaries or plain numbers and has a page in `docs/statistics`. For looking while data come in
 //! use [`crate::sequential`].
 
+pub mod anova;
+pub mod balance;
 pub mod bootstrap;
 pub mod contrast;
 pub mod cuped;
 pub mod equivalence;
 pub mod exact;
+pub mod kruskal_wallis;
+pub mod mantel_haenszel;
 pub mod mean;
 pub mod one_proportion;
 pub mod poisson;

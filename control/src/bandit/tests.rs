@@ -40,6 +40,7 @@ fn clicks(of_thousand: [u64; 3], exposed: u64) -> ExperimentSummary {
             kind: MetricKind::Proportion,
             units,
             moments,
+            pair: None,
         };
         ArmSummary {
             variant: VariantKey::new(variant).unwrap(),

@@ -240,6 +240,7 @@ impl Engine {
                         kind,
                         units: sums.units,
                         moments,
+                        pair: None,
                     },
                 );
             }

@@ -187,6 +187,7 @@ pub async fn experiments(
             kind,
             units: stored.row.units,
             moments: stored.row.moments,
+            pair: None,
         };
         match summary.arms.iter_mut().find(|arm| arm.variant == variant) {
             Some(arm) => {

@@ -33,6 +33,7 @@ fn summary(n: u64, z: f64) -> ExperimentSummary {
                     mean,
                     m2: (n - 1) as f64,
                 },
+                pair: None,
             },
         )]
         .into(),

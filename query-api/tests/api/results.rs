@@ -17,6 +17,7 @@ fn arm(variant: &str, mean: f64) -> ArmSummary {
         kind,
         units: 400,
         moments,
+        pair: None,
     };
     ArmSummary {
         variant: VariantKey::new(variant).unwrap(),

@@ -121,6 +121,7 @@ fn summary(
                 kind: MetricKind::Sum,
                 units,
                 moments: *moments,
+                pair: None,
             };
             arm.metrics
                 .insert(MetricKey::new(&format!("metric_{index}"))?, metric);

@@ -9,6 +9,7 @@ use domain::metric::MetricKind;
 use domain::results::{AnalysisPlan, MetricSummary};
 use serde::Serialize;
 
+use super::measure::{Measured, is_ratio};
 use crate::bayes::arms::difference_below;
 use crate::bayes::conjugate::beta_binomial;
 use crate::bayes::difference;
@@ -16,7 +17,6 @@ use crate::bayes::effect::{EffectPosterior, EffectPrior, chance_between, posteri
 use crate::bayes::posterior::Posterior;
 use crate::error::StatsError;
 use crate::estimate::{ArmUnits, Estimate};
-use crate::frequentist::mean;
 use crate::special::normal;
 
 /// The uniform prior of a rate: one success and one failure.
@@ -49,15 +49,20 @@ pub struct Believed {
 }
 
 /// The posterior of treatment minus control with a credible interval of level 1 − alpha of the plan.
-pub fn believed(plan: &AnalysisPlan, control: &MetricSummary, treatment: &MetricSummary) -> Believed {
+pub fn believed(
+    plan: &AnalysisPlan,
+    control: &MetricSummary,
+    treatment: &MetricSummary,
+    measured: &Result<Measured, StatsError>,
+) -> Believed {
     let units = ArmUnits {
         control: control.moments.n,
         treatment: treatment.moments.n,
     };
-    let answer = law(plan, control, treatment).and_then(|law| {
+    let answer = law(plan, control, treatment, measured).and_then(|law| {
         let estimate = law.estimate(units, plan.alpha)?;
         Ok(Believed {
-            practical: practical(plan, control, &law, &estimate)?,
+            practical: practical(plan, measured, control, &law, &estimate)?,
             estimate,
         })
     });
@@ -75,24 +80,34 @@ enum Law {
     Difference(EffectPosterior),
 }
 
-fn law(plan: &AnalysisPlan, control: &MetricSummary, treatment: &MetricSummary) -> Result<Law, StatsError> {
+fn law(
+    plan: &AnalysisPlan,
+    control: &MetricSummary,
+    treatment: &MetricSummary,
+    measured: &Result<Measured, StatsError>,
+) -> Result<Law, StatsError> {
     let both = (control.kind, treatment.kind);
-    if plan.prior.is_none() && both == (MetricKind::Proportion, MetricKind::Proportion) {
+    let is_adjusted = measured.as_ref().is_ok_and(Measured::is_adjusted);
+    let are_rates = both == (MetricKind::Proportion, MetricKind::Proportion)
+        && !is_ratio(control)
+        && !is_ratio(treatment)
+        && !is_adjusted;
+    if plan.prior.is_none() && are_rates {
         let arm = |summary: &MetricSummary| beta_binomial(summary.units, summary.moments.n, UNIFORM);
         return Ok(Law::Rates([arm(control)?, arm(treatment)?]));
     }
-    let contrast = mean::welch_contrast(&control.moments.into(), &treatment.moments.into())?;
+    let measured = measured.as_ref().map_err(Clone::clone)?;
+    let contrast = measured.contrast;
     let prior = match plan.prior {
         None => EffectPrior::Flat,
-        Some(prior) => scaled(prior, size(control)?),
+        Some(prior) => scaled(prior, size(measured.control.value)?),
     };
     let effect = posterior(contrast.difference, contrast.standard_error, prior, plan.alpha)?;
     Ok(Law::Difference(effect))
 }
 
-/// The size of the control's mean, by which lifts become differences.
-fn size(control: &MetricSummary) -> Result<f64, StatsError> {
-    let baseline = control.moments.mean;
+/// The size of the control's mean or ratio, by which lifts become differences.
+fn size(baseline: f64) -> Result<f64, StatsError> {
     if baseline.abs() > 0.0 {
         Ok(baseline.abs())
     } else {
@@ -135,6 +150,7 @@ impl Law {
 
 fn practical(
     plan: &AnalysisPlan,
+    measured: &Result<Measured, StatsError>,
     control: &MetricSummary,
     law: &Law,
     estimate: &Estimate,
@@ -143,7 +159,10 @@ fn practical(
         return Ok(None);
     };
     // Without a control above 0 the region has no size; the posterior stands all the same.
-    let Ok(size) = size(control) else {
+    let baseline = measured
+        .as_ref()
+        .map_or(control.moments.mean, |measured| measured.control.value);
+    let Ok(size) = size(baseline) else {
         return Ok(None);
     };
     let (lower, upper) = (-lift * size, lift * size);

@@ -6,7 +6,7 @@ use domain::results::{AnalysisPlan, Correction};
 use serde::Serialize;
 
 use super::belief::PracticalDifference;
-use super::comparison::{Comparison, Effect};
+use super::comparison::Comparison;
 use super::looks::Course;
 use super::{MetricAnalysis, SampleRatioVerdict};
 use crate::estimate::{Estimate, Interval};
@@ -29,7 +29,7 @@ pub enum Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Gate {
-    /// Every comparison of a goal metric was won: the metric counts.
+    /// Every comparison of a goal metric was won, in the good direction: the metric counts.
     Open,
     /// Not every comparison of a goal metric was won: the metric explains and decides nothing.
     Closed,
@@ -49,21 +49,21 @@ pub fn decide(
     sample_ratio: SampleRatioVerdict,
     metrics: &mut [MetricAnalysis],
 ) {
-    adjust_each(plan, metrics, fixed_p, |comparison, adjusted| {
+    adjust_each(plan, metrics, FIXED, |comparison, adjusted| {
         comparison.adjusted_p_value = Some(adjusted.p_value);
     });
-    adjust_each(plan, metrics, anytime_p, |comparison, adjusted| {
+    adjust_each(plan, metrics, ANYTIME, |comparison, adjusted| {
         comparison.anytime_adjusted_p_value = Some(adjusted.p_value);
         comparison.absolute.anytime.adjusted_interval = adjusted
             .alpha
             .and_then(|alpha| absolute_interval(plan, &comparison.absolute.anytime.estimate, alpha));
     });
-    adjust_each(plan, metrics, anytime_relative_p, |comparison, adjusted| {
+    adjust_each(plan, metrics, ANYTIME_RELATIVE, |comparison, adjusted| {
         comparison.relative.anytime.adjusted_interval = adjusted
             .alpha
             .and_then(|alpha| relative_interval(plan, &comparison.relative.anytime.estimate, alpha));
     });
-    adjust_each(plan, metrics, planned_p, |comparison, adjusted| {
+    adjust_each(plan, metrics, PLANNED, |comparison, adjusted| {
         if let Some(planned) = &mut comparison.planned {
             planned.adjusted_p_value = Some(adjusted.p_value);
             planned.adjusted_interval = adjusted
@@ -84,90 +84,120 @@ pub fn decide(
 
 /// Whether every comparison of a goal metric was won by the p-value that decides.
 fn gate(plan: &AnalysisPlan, metrics: &[MetricAnalysis]) -> Gate {
-    let won = |comparison: &Comparison| {
-        let p_value = match plan.method {
-            AnalysisMethod::Sequential | AnalysisMethod::Bayesian => comparison.anytime_adjusted_p_value,
-            AnalysisMethod::FixedHorizon | AnalysisMethod::GroupSequential => comparison
-                .planned
-                .as_ref()
-                .and_then(|planned| planned.adjusted_p_value),
+    let won = |direction: Direction, comparison: &Comparison| {
+        let (kind, p_value) = match plan.method {
+            AnalysisMethod::Sequential | AnalysisMethod::Bayesian => {
+                (ANYTIME, comparison.anytime_adjusted_p_value)
+            }
+            AnalysisMethod::FixedHorizon | AnalysisMethod::GroupSequential => {
+                let planned = comparison.planned.as_ref();
+                (PLANNED, planned.and_then(|planned| planned.adjusted_p_value))
+            }
         };
         p_value.is_some_and(|p_value| p_value <= plan.alpha)
+            && is_good(direction, (kind.estimate)(comparison))
     };
-    let mut goals = metrics
-        .iter()
-        .filter(|metric| metric.role == MetricRole::Goal)
-        .flat_map(|metric| &metric.comparisons);
-    if goals.all(won) { Gate::Open } else { Gate::Closed }
+    let won_all = |metric: &MetricAnalysis| {
+        metric
+            .comparisons
+            .iter()
+            .all(|comparison| won(metric.direction, comparison))
+    };
+    let mut goals = metrics.iter().filter(|metric| metric.role == MetricRole::Goal);
+    if goals.all(won_all) {
+        Gate::Open
+    } else {
+        Gate::Closed
+    }
 }
 
-fn fixed_p(comparison: &Comparison) -> Option<f64> {
+/// A kind of p-value, with the estimate that says which way it speaks.
+#[derive(Clone, Copy)]
+struct Kind {
+    p_value: fn(&Comparison) -> Option<f64>,
+    estimate: fn(&Comparison) -> Option<f64>,
+}
+
+const FIXED: Kind = Kind {
     // Where there are too few events for a mean, the exact p-value speaks instead.
-    comparison.exact_p_value.or(comparison.absolute.fixed.p_value)
-}
+    p_value: |comparison| comparison.exact_p_value.or(comparison.absolute.fixed.p_value),
+    estimate: |comparison| comparison.absolute.fixed.estimate,
+};
 
-fn planned_p(comparison: &Comparison) -> Option<f64> {
-    comparison.planned.as_ref()?.p_value
-}
+const ANYTIME: Kind = Kind {
+    p_value: |comparison| comparison.absolute.anytime.estimate.p_value,
+    estimate: |comparison| comparison.absolute.anytime.estimate.estimate,
+};
 
-fn anytime_p(comparison: &Comparison) -> Option<f64> {
-    p_of(&comparison.absolute)
-}
+const ANYTIME_RELATIVE: Kind = Kind {
+    p_value: |comparison| comparison.relative.anytime.estimate.p_value,
+    estimate: |comparison| comparison.relative.anytime.estimate.estimate,
+};
 
-fn anytime_relative_p(comparison: &Comparison) -> Option<f64> {
-    p_of(&comparison.relative)
-}
+const PLANNED: Kind = Kind {
+    p_value: |comparison| comparison.planned.as_ref()?.p_value,
+    estimate: |comparison| {
+        let planned = comparison.planned.as_ref()?;
+        let look = planned.deciding_look?.checked_sub(1)?;
+        planned.looks.get(look)?.effect.estimate
+    },
+};
 
-fn p_of(effect: &Effect) -> Option<f64> {
-    effect.anytime.estimate.p_value
+/// Whether an effect lies on the good side of 0.
+fn is_good(direction: Direction, estimate: Option<f64>) -> bool {
+    estimate.is_some_and(|estimate| match direction {
+        Direction::Up => estimate > 0.0,
+        Direction::Down => estimate < 0.0,
+    })
 }
 
 /// Adjusts one kind of p-value over all comparisons that have it and hands each its own.
 ///
 /// Where the plan puts goals first, goals, secondary metrics and guardrails are families of their own; no adjusted
-/// p-value of a secondary metric is below the largest one of a goal (Westfall and Krishen 2001).
+/// p-value of a secondary metric is below the largest one of a goal (Westfall and Krishen 2001). A gate opens when its
+/// hypotheses "no better than the control" are rejected (Dmitrienko and Tamhane 2007), which a goal that got worse never
+/// does: its p-value at the gate is 1.
 fn adjust_each(
     plan: &AnalysisPlan,
     metrics: &mut [MetricAnalysis],
-    p_value: fn(&Comparison) -> Option<f64>,
+    kind: Kind,
     mut write: impl FnMut(&mut Comparison, Adjusted),
 ) {
     if !plan.goals_first {
-        adjust_family(plan, metrics, |_| true, p_value, 0.0, &mut write);
+        adjust_family(plan, metrics, |_| true, kind, 0.0, &mut write);
         return;
     }
     let is = |role: MetricRole| move |metric: &MetricAnalysis| metric.role == role;
-    let worst = adjust_family(plan, metrics, is(MetricRole::Goal), p_value, 0.0, &mut write);
-    adjust_family(
-        plan,
-        metrics,
-        is(MetricRole::Secondary),
-        p_value,
-        worst,
-        &mut write,
-    );
+    let worst = adjust_family(plan, metrics, is(MetricRole::Goal), kind, 0.0, &mut write);
+    adjust_family(plan, metrics, is(MetricRole::Secondary), kind, worst, &mut write);
     // What must not get worse waits for nothing.
-    adjust_family(plan, metrics, is(MetricRole::Guardrail), p_value, 0.0, &mut write);
+    adjust_family(plan, metrics, is(MetricRole::Guardrail), kind, 0.0, &mut write);
 }
 
-/// Adjusts one family behind a gate; gives the largest adjusted p-value, 1 where a comparison has none.
+/// Adjusts one family behind a gate; gives the largest adjusted p-value, 1 where a comparison has none or got worse.
 fn adjust_family(
     plan: &AnalysisPlan,
     metrics: &mut [MetricAnalysis],
     belongs: impl Fn(&MetricAnalysis) -> bool,
-    p_value: fn(&Comparison) -> Option<f64>,
+    kind: Kind,
     gate: f64,
     write: &mut impl FnMut(&mut Comparison, Adjusted),
 ) -> f64 {
-    let family: Vec<&mut Comparison> = metrics
+    let family: Vec<(Direction, &mut Comparison)> = metrics
         .iter_mut()
         .filter(|metric| belongs(metric))
-        .flat_map(|metric| &mut metric.comparisons)
+        .flat_map(|metric| {
+            let direction = metric.direction;
+            metric
+                .comparisons
+                .iter_mut()
+                .map(move |comparison| (direction, comparison))
+        })
         .collect();
     let all = family.len();
     let p_values: Vec<f64> = family
         .iter()
-        .filter_map(|comparison| p_value(comparison))
+        .filter_map(|(_, comparison)| (kind.p_value)(comparison))
         .collect();
     let (adjusted, alphas) = match plan.correction {
         Correction::None => (Ok(p_values.clone()), Ok(vec![plan.alpha; p_values.len()])),
@@ -188,10 +218,11 @@ fn adjust_family(
     let mut worst = if p_values.len() < all { 1.0 } else { gate };
     let with_p = family
         .into_iter()
-        .filter(|comparison| p_value(comparison).is_some());
-    for ((comparison, p_value), alpha) in with_p.zip(adjusted).zip(alphas) {
+        .filter(|(_, comparison)| (kind.p_value)(comparison).is_some());
+    for (((direction, comparison), p_value), alpha) in with_p.zip(adjusted).zip(alphas) {
         let p_value = f64::max(p_value, gate);
-        worst = worst.max(p_value);
+        let is_won = is_good(direction, (kind.estimate)(comparison));
+        worst = worst.max(if is_won { p_value } else { 1.0 });
         let alpha = is_open.then_some(alpha);
         write(comparison, Adjusted { p_value, alpha });
     }

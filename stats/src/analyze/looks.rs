@@ -2,7 +2,7 @@
 //!
 //! A fixed horizon is one look at the planned end. A group-sequential analysis spends its error rate over several by
 //! O'Brien and Fleming's spending function (Lan and DeMets 1983), at the information that was really there. A look is
-//! judged by the p-value of Welch's test, taken to the scale of a normal statistic (Jennison and Turnbull 2000, section
+//! judged by the p-value of the test for one look, taken to the scale of a normal statistic (Jennison and Turnbull 2000, section
 //! 3.3), so that few users are no exception and one look is Welch's test itself. Over all looks a comparison has one
 //! p-value, the least error rate at which a boundary would have been crossed (Liu and Anderson, Statistics in Medicine
 //! 2008): adjusted over comparisons like any other.
@@ -14,10 +14,10 @@ use domain::results::{AnalysisPlan, ExperimentSummary, MetricPlan, MetricSummary
 use serde::Serialize;
 
 use super::futility::{self, FutilityEvidence};
+use super::measure::measure;
 use crate::error::StatsError;
 use crate::estimate::{ArmUnits, Estimate, Interval};
 use crate::frequentist::contrast::{Alternative, Contrast, Question};
-use crate::frequentist::mean;
 use crate::sequential::group::bounds::bounds;
 use crate::sequential::group::estimate::{AdjustedEstimate, Stopped, adjusted};
 use crate::sequential::group::spending::Spending;
@@ -334,16 +334,15 @@ fn look_evidence(
     treatment: MetricSummary,
     critical_value: Option<f64>,
 ) -> LookEvidence {
-    let (left, right) = (control.moments.into(), treatment.moments.into());
-    let question = Question::two_sided(plan.alpha);
-    match mean::welch_contrast(&left, &right) {
-        Ok(contrast) => LookEvidence {
-            effect: mean::welch(&left, &right, question)
-                .unwrap_or_else(|reason| Estimate::absent("welch_t", contrast.units, reason)),
-            statistic: Some(statistic(&contrast)),
+    match measure(plan, &control, &treatment) {
+        Ok(measured) => LookEvidence {
+            effect: measured
+                .estimate(Question::two_sided(plan.alpha))
+                .unwrap_or_else(|reason| Estimate::absent("look", measured.contrast.units, reason)),
+            statistic: Some(statistic(&measured.contrast)),
             critical_value,
             thin: false,
-            contrast: Some(contrast),
+            contrast: Some(measured.contrast),
         },
         Err(reason) => {
             let mut look = nothing(critical_value);

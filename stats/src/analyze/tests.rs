@@ -24,6 +24,7 @@ fn proportion(successes: u64, n: u64) -> MetricSummary {
             mean: rate,
             m2: n as f64 * rate * (1.0 - rate),
         },
+        pair: None,
     }
 }
 
@@ -36,6 +37,7 @@ fn sum(n: u64, mean: f64, variance: f64) -> MetricSummary {
             mean,
             m2: variance * (n.max(1) - 1) as f64,
         },
+        pair: None,
     }
 }
 
@@ -369,4 +371,51 @@ fn secondary_metrics_wait_for_every_goal_and_guardrails_for_none() {
         (Decision::Better, Some(Gate::Open))
     );
     assert!(second.absolute.anytime.adjusted_interval.is_some());
+}
+
+#[test]
+fn a_goal_that_got_worse_opens_no_gate() {
+    // What must never change: significance in the harmful direction is not a win (serial gatekeeping).
+    let of = |goal: f64, direction: Direction, method: AnalysisMethod| {
+        let metrics = |goal: f64, second: f64| {
+            [
+                ("goal", sum(5_000, goal, 4.0)),
+                ("second", sum(5_000, second, 4.0)),
+            ]
+        };
+        let arms = summary(vec![
+            arm("control", 5_000, &metrics(10.0, 10.0)),
+            arm("green", 5_000, &metrics(goal, 10.5)),
+        ]);
+        let used = |name: &str, role, direction| MetricPlan {
+            metric: metric(name),
+            role,
+            direction,
+        };
+        let ordered = AnalysisPlan {
+            goals_first: true,
+            metrics: vec![
+                used("goal", MetricRole::Goal, direction),
+                used("second", MetricRole::Secondary, Direction::Up),
+            ],
+            method,
+            looks: vec![10_000],
+            ..plan()
+        };
+        let analysis = analyze(&ordered, &arms).unwrap();
+        [0, 1].map(|index: usize| analysis.metrics[index].comparisons[0].clone())
+    };
+    for method in [AnalysisMethod::Sequential, AnalysisMethod::FixedHorizon] {
+        let [goal, second] = of(9.5, Direction::Up, method);
+        assert_eq!(
+            (goal.decision, second.gate),
+            (Decision::Worse, Some(Gate::Closed))
+        );
+        assert_eq!(second.decision, Decision::Undecided);
+        assert_eq!(second.anytime_adjusted_p_value, Some(1.0));
+        assert_eq!(second.adjusted_p_value, Some(1.0));
+        let [goal, second] = of(9.5, Direction::Down, method);
+        assert_eq!((goal.decision, second.gate), (Decision::Better, Some(Gate::Open)));
+        assert_eq!(second.decision, Decision::Better);
+    }
 }

@@ -1,6 +1,7 @@
 //! The posterior distribution of one arm, with its tails on a scale on which it is close to normal.
 
 use crate::error::{StatsError, check_finite, check_positive};
+use crate::estimate::known;
 use crate::special::beta::{Share, beta_quantile, ln_beta_tails, ln_beta_terms};
 use crate::special::gamma::{gamma_quantile, ln_gamma_tails, ln_gamma_terms};
 use crate::special::normal;
@@ -133,9 +134,12 @@ impl Posterior {
     /// [`StatsError::NotConverged`] or [`StatsError::NoSolution`] when it is too far out to be found.
     pub fn quantile(&self, p: f64) -> Result<f64, StatsError> {
         match self {
-            Self::Beta { a, b } => Ok(beta_quantile(*a, *b, p).x),
+            Self::Beta { a, b } => known("a quantile of the beta distribution", beta_quantile(*a, *b, p).x),
             Self::Normal { mean, sd } => Ok(mean + sd * normal::quantile(p)),
-            Self::Gamma { shape, rate } => Ok(gamma_quantile(*shape, p) / rate),
+            Self::Gamma { shape, rate } => known(
+                "a quantile of the gamma distribution",
+                gamma_quantile(*shape, p) / rate,
+            ),
             Self::LogMixture { parts } => {
                 let ends = parts
                     .iter()

@@ -9,7 +9,7 @@ use crate::bayes::difference::{self, difference};
 use crate::bayes::effect::{EffectPrior, chance_between, posterior};
 use crate::bayes::posterior::Posterior;
 use crate::error::StatsError;
-use crate::estimate::{ArmUnits, Belief, Estimate};
+use crate::estimate::{ArmUnits, Belief, Estimate, known};
 use crate::special::beta::{Share, ln_beta_tails};
 
 /// The region of practical equivalence that is reported, to either side of 0.
@@ -110,6 +110,7 @@ pub(super) fn gamma_poisson(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     // The control's share of two independent gamma variables has a beta distribution.
     let share = Share::of(rate + in_control, rate + in_treatment);
     let tails = ln_beta_tails(shape + from_control as f64, shape + from_treatment as f64, share);
+    known("the tail of the beta distribution", tails.lower + tails.upper)?;
     // Units are not known here: exposure need not be a number of users.
     let named = difference(&control, &treatment, NO_ARMS, inputs.rate_or("alpha", 0.05)?)?;
     let result = json!({

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::inputs::Inputs;
 use super::{
-    bandits, bayes, design, group, means, multiple, plan, portfolio, power, proportions, ratios, samples,
-    sequential, special,
+    analysis, bandits, bayes, design, group, means, multiple, plan, portfolio, power, proportions, ratios,
+    samples, sequential, special, variance,
 };
 use crate::error::StatsError;
 
@@ -104,6 +104,8 @@ pub const METHODS: &[Method] = &[
     row("tost_welch_mean_difference", means::tost),
     row("post_stratified_difference", means::post_stratified),
     row("winsorized_means", means::winsorized_means),
+    row("anova_one_way", variance::one_way),
+    row("anova_welch", variance::welch),
     row("two_proportion", proportions::two_proportion),
     row("one_proportion_ci", proportions::one_proportion_ci),
     row("one_proportion_wilson", proportions::wilson),
@@ -125,14 +127,17 @@ pub const METHODS: &[Method] = &[
         "risk_difference_ci_agresti_caffo",
         proportions::difference_agresti_caffo,
     ),
+    row("mantel_haenszel", variance::mantel_haenszel),
     row("poisson_two_rates", proportions::poisson_two_rates),
     row("srm_chi2", proportions::srm_chi2),
     row("ratio_metric_delta", ratios::ratio_metric_delta),
     row("relative_change", ratios::relative_change),
     row("cuped_mean", ratios::cuped_mean),
     row("cuped_covariates", ratios::cuped_covariates),
+    row("covariate_balance", variance::covariate_balance),
     row("poisson_bootstrap", ratios::poisson_bootstrap),
     row("mann_whitney_u", samples::mann_whitney_u),
+    row("kruskal_wallis", variance::kruskal_wallis),
     row("quantile_order_stat_ci", samples::quantile_order_stat_ci),
     row("quantile_difference", samples::quantile_difference),
     row("quantile_difference_clustered", samples::quantile_clustered),
@@ -178,6 +183,7 @@ pub const METHODS: &[Method] = &[
     row("design_bootstrap", power::bootstrap),
     row("design_rate_ratio", power::rate_ratio),
     row("plan", plan::plan),
+    row("analysis", analysis::analysis),
 ];
 
 /// The names of all methods.

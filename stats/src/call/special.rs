@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::inputs::Inputs;
 use super::number;
 use crate::error::StatsError;
+use crate::estimate::known;
 use crate::special::{beta, chi2, gamma, normal, student_t};
 
 pub(super) fn normal(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -19,7 +20,7 @@ pub(super) fn normal(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 }
 
 pub(super) fn normal_quantile(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    Ok(json!({"ppf": number(normal::quantile(inputs.number("p")?))}))
+    Ok(json!({"ppf": number(normal::quantile(chance(inputs, "p")?))}))
 }
 
 pub(super) fn student_t_sf(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -32,7 +33,7 @@ pub(super) fn student_t_sf(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 }
 
 pub(super) fn student_t_isf(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
-    Ok(json!({"t": number(student_t::isf(inputs.number("p")?, inputs.positive("df")?))}))
+    Ok(json!({"t": number(student_t::isf(chance(inputs, "p")?, inputs.positive("df")?))}))
 }
 
 pub(super) fn chi2_sf(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
@@ -41,7 +42,18 @@ pub(super) fn chi2_sf(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 
 pub(super) fn beta_cdf(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     let (a, b) = (inputs.positive("a")?, inputs.positive("b")?);
-    Ok(json!({"cdf": number(beta::beta_cdf(a, b, inputs.number("x")?))}))
+    Ok(
+        json!({"cdf": number(known("the tail of the beta distribution", beta::beta_cdf(a, b, chance(inputs, "x")?))?)}),
+    )
+}
+
+/// A number from 0 to 1; one that is none is answered as none.
+fn chance(inputs: &Inputs<'_>, field: &str) -> Result<f64, StatsError> {
+    let value = inputs.number(field)?;
+    if value < 0.0 || value > 1.0 {
+        return Err(StatsError::invalid(field, "must lie between 0 and 1"));
+    }
+    Ok(value)
 }
 
 pub(super) fn lgamma_log_choose(inputs: &Inputs<'_>) -> Result<Value, StatsError> {

@@ -3,8 +3,11 @@
 use serde::Serialize;
 
 use crate::error::{StatsError, check_rate};
-use crate::estimate::{ArmUnits, Estimate, Interval, PValue};
+use crate::estimate::{ArmUnits, Estimate, Interval, PValue, known};
 use crate::special::student_t;
+
+/// What is computed of Student's t distribution.
+pub(crate) const TAIL: &str = "the tail of Student's t distribution";
 
 /// Which way an effect would be news.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -119,32 +122,37 @@ impl Contrast {
     /// Half the width of the two-sided interval.
     ///
     /// # Errors
-    /// When `alpha` is not between 0 and 1.
+    /// When `alpha` is not between 0 and 1, and [`StatsError::NotConverged`] where the tail cannot be computed.
     pub fn margin(&self, alpha: f64) -> Result<f64, StatsError> {
         check_rate("alpha", alpha)?;
-        Ok(student_t::isf(0.5 * alpha, self.df) * self.standard_error)
+        known(TAIL, student_t::isf(0.5 * alpha, self.df) * self.standard_error)
     }
 
     /// The interval for the difference.
     ///
     /// # Errors
-    /// When `alpha` is not between 0 and 1.
+    /// When `alpha` is not between 0 and 1, and [`StatsError::NotConverged`] where the tail cannot be computed.
     pub fn interval(&self, question: Question) -> Result<Interval, StatsError> {
         let level = 1.0 - check_rate("alpha", question.alpha)?;
-        let one_sided = || student_t::isf(question.alpha, self.df) * self.standard_error;
+        let one_sided = || {
+            known(
+                TAIL,
+                student_t::isf(question.alpha, self.df) * self.standard_error,
+            )
+        };
         Ok(match question.alternative {
             Alternative::TwoSided => Interval::around(self.difference, self.margin(question.alpha)?, level),
-            Alternative::Greater => Interval::new(self.difference - one_sided(), f64::INFINITY, level),
-            Alternative::Less => Interval::new(f64::NEG_INFINITY, self.difference + one_sided(), level),
+            Alternative::Greater => Interval::new(self.difference - one_sided()?, f64::INFINITY, level),
+            Alternative::Less => Interval::new(f64::NEG_INFINITY, self.difference + one_sided()?, level),
         })
     }
 
     /// The whole answer.
     ///
     /// # Errors
-    /// When `alpha` is not between 0 and 1.
+    /// When `alpha` is not between 0 and 1, and [`StatsError::NotConverged`] where the tail cannot be computed.
     pub fn estimate(&self, method: &'static str, question: Question) -> Result<Estimate, StatsError> {
-        let p_value = self.p_value(question.alternative);
+        let p_value = PValue::known(TAIL, self.ln_p_against(0.0, question.alternative))?;
         Ok(Estimate {
             estimate: Some(self.difference),
             standard_error: Some(self.standard_error),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::contrast::{Alternative, Contrast};
+use super::contrast::{Alternative, Contrast, TAIL};
 use crate::error::{StatsError, check_finite, check_positive, check_rate};
 use crate::estimate::{Interval, PValue};
 
@@ -33,8 +33,8 @@ pub fn tost(contrast: &Contrast, margin: f64, alpha: f64) -> Result<Equivalence,
     check_positive("margin", margin)?;
     check_rate("alpha", alpha)?;
     check_rate("alpha", 2.0 * alpha)?;
-    let p_lower = PValue::from_ln(contrast.ln_p_against(-margin, Alternative::Greater));
-    let p_upper = PValue::from_ln(contrast.ln_p_against(margin, Alternative::Less));
+    let p_lower = PValue::known(TAIL, contrast.ln_p_against(-margin, Alternative::Greater))?;
+    let p_upper = PValue::known(TAIL, contrast.ln_p_against(margin, Alternative::Less))?;
     let p_value = if p_lower.log10 > p_upper.log10 {
         p_lower
     } else {
@@ -85,7 +85,7 @@ pub fn non_inferiority(
     } else {
         margin
     };
-    let p_value = PValue::from_ln(contrast.ln_p_against(null, better));
+    let p_value = PValue::known(TAIL, contrast.ln_p_against(null, better))?;
     let question = super::contrast::Question {
         alpha,
         alternative: better,

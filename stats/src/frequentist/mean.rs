@@ -3,7 +3,7 @@
 use super::contrast::{ArmValue, Contrast, Question};
 use super::sample::Sample;
 use crate::error::StatsError;
-use crate::estimate::Estimate;
+use crate::estimate::{ArmUnits, Estimate};
 
 /// What a t-test on means rests on.
 pub const ASSUMPTIONS: &[&str] = &[
@@ -102,13 +102,16 @@ pub fn difference(control: &Sample, treatment: &Sample) -> f64 {
     treatment.mean.minus(control.mean).to_f64()
 }
 
+/// The warning for arms with few units.
+pub fn few_units(units: ArmUnits) -> Option<String> {
+    (units.control.min(units.treatment) < MANY_UNITS).then(|| {
+        format!("an arm has fewer than {MANY_UNITS} units: the interval relies on values without long tails")
+    })
+}
+
 fn noted(mut answer: Estimate, control: &Sample, treatment: &Sample) -> Estimate {
     answer.assumptions = ASSUMPTIONS;
-    if control.n.min(treatment.n) < MANY_UNITS {
-        answer.warnings.push(format!(
-            "an arm has fewer than {MANY_UNITS} units: the interval relies on values without long tails"
-        ));
-    }
+    answer.warnings.extend(few_units(answer.units));
     if control.ill_conditioned || treatment.ill_conditioned {
         answer
             .warnings

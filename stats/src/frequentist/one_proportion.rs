@@ -5,9 +5,12 @@
 use serde::Serialize;
 
 use crate::error::{StatsError, check_rate};
-use crate::estimate::Interval;
+use crate::estimate::{Interval, known};
 use crate::special::beta::{Share, beta_isf, beta_quantile};
 use crate::special::normal;
+
+/// What the exact intervals are made of.
+const LIMIT: &str = "a quantile of the beta distribution";
 
 /// All intervals for one proportion.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -75,12 +78,12 @@ pub fn clopper_pearson(successes: u64, units: u64, alpha: f64) -> Result<Interva
     let lower = if successes == 0 {
         0.0
     } else {
-        beta_quantile(x, n - x + 1.0, 0.5 * alpha).x
+        known(LIMIT, beta_quantile(x, n - x + 1.0, 0.5 * alpha).x)?
     };
     let upper = if successes == units {
         1.0
     } else {
-        beta_isf(x + 1.0, n - x, 0.5 * alpha).x
+        known(LIMIT, beta_isf(x + 1.0, n - x, 0.5 * alpha).x)?
     };
     Ok(Interval::new(lower, upper, 1.0 - alpha))
 }
@@ -93,16 +96,16 @@ pub fn jeffreys(successes: u64, units: u64, alpha: f64) -> Result<Interval, Stat
     check(successes, units)?;
     check_rate("alpha", alpha)?;
     let (a, b) = (successes as f64 + 0.5, (units - successes) as f64 + 0.5);
-    let end = |share: Share| share.x;
+    let end = |share: Share| known(LIMIT, share.x);
     let lower = if successes == 0 {
         0.0
     } else {
-        end(beta_quantile(a, b, 0.5 * alpha))
+        end(beta_quantile(a, b, 0.5 * alpha))?
     };
     let upper = if successes == units {
         1.0
     } else {
-        end(beta_isf(a, b, 0.5 * alpha))
+        end(beta_isf(a, b, 0.5 * alpha))?
     };
     Ok(Interval::new(lower, upper, 1.0 - alpha))
 }

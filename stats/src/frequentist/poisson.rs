@@ -6,11 +6,17 @@
 use serde::Serialize;
 
 use crate::error::{StatsError, check_positive, check_rate};
-use crate::estimate::{Interval, PValue};
+use crate::estimate::{Interval, PValue, known};
 use crate::special::beta::{Share, beta_isf, beta_quantile};
 use crate::special::gamma::gamma_quantile;
 use crate::special::{discrete, normal};
 use crate::srm::binomial_two_sided;
+
+/// What the exact tests are made of.
+const TAIL: &str = "the tail of the binomial distribution";
+
+/// What the exact intervals are made of.
+const LIMIT: &str = "the exact limit of a rate";
 
 /// Events over exposure in one arm.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -77,29 +83,36 @@ pub fn compare(control: EventCount, treatment: EventCount, alpha: f64) -> Result
         rate_control,
         rate_treatment,
         rate_ratio: (control.events > 0).then(|| rate_treatment / rate_control),
-        tests: (total > 0).then(|| tests(control, treatment, share, alpha)),
+        tests: (total > 0)
+            .then(|| tests(control, treatment, share, alpha))
+            .transpose()?,
     })
 }
 
-fn tests(control: EventCount, treatment: EventCount, share: Share, alpha: f64) -> RateTests {
+fn tests(
+    control: EventCount,
+    treatment: EventCount,
+    share: Share,
+    alpha: f64,
+) -> Result<RateTests, StatsError> {
     let total = control.events + treatment.events;
     let (x, n) = (treatment.events as f64, total as f64);
-    let greater = PValue::from_ln(discrete::ln_binomial_tails(x - 1.0, n, share).upper);
-    let less = PValue::from_ln(discrete::ln_binomial_tails(x, n, share).lower);
+    let greater = PValue::known(TAIL, discrete::ln_binomial_tails(x - 1.0, n, share).upper)?;
+    let less = PValue::known(TAIL, discrete::ln_binomial_tails(x, n, share).lower)?;
     let excess = x * share.y - control.events as f64 * share.x;
     let score = excess / (n * share.x * share.y).sqrt();
     let weight = (share.x / share.y).sqrt();
     let roots = (x + 0.375).sqrt() - weight * (control.events as f64 + 0.375).sqrt();
     let square_root = 2.0 * roots / weight.hypot(1.0);
-    RateTests {
+    Ok(RateTests {
         exact_two_sided: binomial_two_sided(treatment.events, total, share),
         exact_central: (2.0 * greater.p.min(less.p)).min(1.0),
         exact_greater: greater,
         exact_less: less,
         score: rate_test(score),
         square_root: rate_test(square_root),
-        ratio_interval: ratio_interval(control, treatment, alpha),
-    }
+        ratio_interval: ratio_interval(control, treatment, alpha)?,
+    })
 }
 
 /// The interval of the difference of two rates, treatment minus control, of level 1 − `alpha`.
@@ -130,8 +143,8 @@ pub fn difference_interval(
     });
     let difference = right - left;
     Ok(Interval::new(
-        difference - (right - right_low).hypot(left_high - left),
-        difference + (right_high - right).hypot(left - left_low),
+        known(LIMIT, difference - (right - right_low).hypot(left_high - left))?,
+        known(LIMIT, difference + (right_high - right).hypot(left - left_low))?,
         1.0 - alpha,
     ))
 }
@@ -144,21 +157,21 @@ fn rate_test(z: f64) -> RateTest {
 }
 
 /// Clopper and Pearson's interval for the treatment's share of events, turned into a ratio of rates.
-fn ratio_interval(control: EventCount, treatment: EventCount, alpha: f64) -> Interval {
+fn ratio_interval(control: EventCount, treatment: EventCount, alpha: f64) -> Result<Interval, StatsError> {
     let (x, rest) = (treatment.events as f64, control.events as f64);
     let scale = control.exposure / treatment.exposure;
-    let ratio = |share: Share| share.x / share.y * scale;
+    let ratio = |share: Share| known(LIMIT, share.x / share.y * scale);
     let lower = if treatment.events == 0 {
         0.0
     } else {
-        ratio(beta_quantile(x, rest + 1.0, 0.5 * alpha))
+        ratio(beta_quantile(x, rest + 1.0, 0.5 * alpha))?
     };
     let upper = if control.events == 0 {
         f64::INFINITY
     } else {
-        ratio(beta_isf(x + 1.0, rest, 0.5 * alpha))
+        ratio(beta_isf(x + 1.0, rest, 0.5 * alpha))?
     };
-    Interval::new(lower, upper, 1.0 - alpha)
+    Ok(Interval::new(lower, upper, 1.0 - alpha))
 }
 
 #[cfg(test)]

@@ -78,6 +78,25 @@ impl Sample {
         })
     }
 
+    /// The sample of single values, in two passes: the mean keeps digits that `f64` has not where values share an offset.
+    pub fn from_values(values: &[f64]) -> Self {
+        let n = values.len().max(1) as f64;
+        // Values are taken relative to the first, so that neither sum overflows where they lie close together.
+        let first = values.first().copied().unwrap_or(0.0);
+        let exact = DoubleDouble::from_f64;
+        let sum = values.iter().fold(exact(0.0), |sum, value| {
+            sum.plus(exact(*value).minus(exact(first)))
+        });
+        let shift = sum.divided_by(n);
+        let distance = |value: &f64| exact(*value).minus(exact(first)).minus(shift).to_f64();
+        Self {
+            n: values.len() as u64,
+            mean: exact(first).plus(shift),
+            m2: values.iter().map(|value| distance(value).powi(2)).sum(),
+            ill_conditioned: false,
+        }
+    }
+
     /// A sample from its count, mean and unbiased variance.
     pub fn from_variance(n: u64, mean: f64, variance: f64) -> Self {
         Self {
@@ -214,6 +233,16 @@ mod tests {
         let sample = Sample::from_sums(sums).unwrap();
         assert!((sample.raw_variance() - 2.0).abs() < 1e-15);
         assert!(!sample.ill_conditioned);
+    }
+
+    #[test]
+    fn values_at_an_offset_of_a_billion_keep_the_digits_of_their_mean() {
+        // The mean of three is no `f64` at this offset: a third is left over.
+        let sample = Sample::from_values(&[1e9, 1e9 + 1.0, 1e9 + 3.0]);
+        let rest = sample.mean.minus(DoubleDouble::from_f64(1e9)).to_f64();
+        assert!((rest - 4.0 / 3.0).abs() < 1e-15, "{rest}");
+        assert!((sample.m2 - 14.0 / 3.0).abs() < 1e-14);
+        assert_eq!(Sample::from_values(&[1e300; 3]).m2.to_bits(), 0.0_f64.to_bits());
     }
 
     #[test]

@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::quantile::of_sorted;
 use super::sample::{Sample, too_few};
 use crate::error::{StatsError, check_finite};
-use domain::Moments;
 
 /// The caps of a metric; an absent one does not cap.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
@@ -81,7 +80,7 @@ pub fn cap(values: &[f64], caps: Caps) -> Result<Capped, StatsError> {
         capped.push(value.clamp(low, high));
     }
     Ok(Capped {
-        sample: Moments::from_values(&capped).into(),
+        sample: Sample::from_values(&capped),
         moved,
     })
 }

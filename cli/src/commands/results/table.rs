@@ -273,6 +273,7 @@ mod tests {
             kind: MetricKind::Proportion,
             units: converted,
             moments,
+            pair: None,
         };
         ArmSummary {
             variant: VariantKey::new(variant).unwrap(),

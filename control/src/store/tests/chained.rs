@@ -199,6 +199,7 @@ impl Busy {
                         mean: units as f64 / 1_000.0,
                         m2: units as f64 * (1.0 - units as f64 / 1_000.0),
                     },
+                    pair: None,
                 },
             )]
             .into(),

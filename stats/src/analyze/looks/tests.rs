@@ -40,6 +40,7 @@ fn at(n: u64, z: f64) -> ExperimentSummary {
                     mean,
                     m2: (n - 1) as f64,
                 },
+                pair: None,
             },
         )]
         .into(),
