@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::Timestamp;
+use domain::timestamp::MICROS_PER_DAY;
 
 /// A source of the present instant.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -10,6 +11,13 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// The clock of the machine.
 pub fn machine() -> Now {
     Arc::new(|| Timestamp(jiff::Timestamp::now().as_microsecond()))
+}
+
+/// The clock of the machine, set ahead by some days.
+pub fn ahead(days: u32) -> Now {
+    let machine = machine();
+    let micros = i64::from(days).saturating_mul(MICROS_PER_DAY);
+    Arc::new(move || machine().plus_micros(micros))
 }
 
 /// A short text that no other process of this lake uses.

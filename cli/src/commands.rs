@@ -135,6 +135,11 @@ fn read_plan(path: &PathBuf) -> anyhow::Result<domain::metric::MeasurementPlan> 
     })?;
     plan.check()
         .with_context(|| format!("{} does not hold together", path.display()))?;
+    anyhow::ensure!(
+        plan.sealed.is_empty(),
+        "{} names sealed experiments; a lake seals them itself, so leave `sealed` out",
+        path.display()
+    );
     Ok(plan)
 }
 

@@ -4,20 +4,17 @@ use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
 use control::{ErasedRows, Receipt};
 use domain::UnitId;
-use ingest::sources::file::FileSource;
+use pipeline::Settings;
 use pipeline::erase::{Erased, erase};
 use pipeline::lake::{Lake, Root};
 use pipeline::schema::Table;
-use pipeline::view::{KeepView, LiveView};
-use pipeline::{Pipeline, Settings};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// The receipts, in the data folder.
 const RECEIPTS_FILE: &str = "erasures.ndjson";
@@ -100,11 +97,7 @@ async fn write_tables(root: Root, settings: Settings) -> anyhow::Result<()> {
     };
     let plan = pipeline::state::read_manifest(lake.root(), epoch).await?.plan;
     drop(lake);
-    let now = (settings.now)();
-    let (views, _) = tokio::sync::watch::channel(Arc::new(LiveView::default()));
-    let pipeline = Box::pin(Pipeline::open(root, plan, settings, Arc::new(KeepView(views)))).await?;
-    let mut nothing = FileSource::new(Vec::new(), now);
-    pipeline.run(&mut nothing, CancellationToken::new()).await?;
+    pipeline::write_all(root, plan, settings).await?;
     Ok(())
 }
 

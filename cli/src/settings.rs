@@ -4,15 +4,20 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use anyhow::Context;
 use control::access::{AccessMode, ClientSecret};
 use control::{AccessSettings, StoreAddress, WebhookSettings};
+use domain::timestamp::MICROS_PER_DAY;
 use query_api::RateSettings;
 use serde::Deserialize;
 
 /// Every setting with its default.
 const DEFAULTS: &str = include_str!("defaults.toml");
+
+/// The longest time that can be asked for: whoever wants more than a century wants for ever.
+const KEPT_DAYS_MAX: u32 = 36_525;
 
 /// A part of the platform that a process may play.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -44,6 +49,13 @@ pub struct PlatformSettings {
     pub derived_interval_seconds: u64,
     /// How long audit records are kept, in days.
     pub audit_days: u32,
+    /// How long events, first exposures and rejected records are kept.
+    pub events_days: Kept,
+    /// How long what was computed from events is kept after they are gone.
+    pub aggregates_days: Kept,
+    /// Days by which the clock is set ahead, for tests of what happens after months.
+    #[serde(skip)]
+    pub clock_ahead_days: u32,
     /// The embedded log.
     pub log: LogSection,
     /// Who comes in.
@@ -54,6 +66,65 @@ pub struct PlatformSettings {
     pub webhooks: WebhookSettings,
     /// The stream that is read beside HTTP.
     pub kinesis: KinesisSection,
+}
+
+/// How long something is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "KeptText")]
+pub struct Kept {
+    /// Days; for ever when absent.
+    pub days: Option<u32>,
+}
+
+/// How long something is kept, as settings say it.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "a number of days, or \"off\" to keep for ever")]
+enum KeptText {
+    Days(u32),
+    Word(String),
+}
+
+impl TryFrom<KeptText> for Kept {
+    type Error = String;
+
+    fn try_from(text: KeptText) -> Result<Self, String> {
+        match text {
+            KeptText::Days(days) => Self::of(days),
+            KeptText::Word(word) => word.parse(),
+        }
+    }
+}
+
+impl Kept {
+    fn of(days: u32) -> Result<Self, String> {
+        match days {
+            0 => Ok(Self { days: None }),
+            days if days <= KEPT_DAYS_MAX => Ok(Self { days: Some(days) }),
+            days => Err(format!(
+                "{days} days are more than {KEPT_DAYS_MAX}; \"off\" keeps for ever"
+            )),
+        }
+    }
+
+    /// The same in microseconds; nothing for ever.
+    pub fn micros(self) -> Option<i64> {
+        self.days
+            .map(|days| i64::from(days).saturating_mul(MICROS_PER_DAY))
+    }
+}
+
+impl FromStr for Kept {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<u32>() {
+            Ok(days) => Self::of(days),
+            Err(_) if text == "off" => Ok(Self { days: None }),
+            Err(_) => Err(format!(
+                "{text:?} is neither a number of days nor \"off\", which keeps for ever"
+            )),
+        }
+    }
 }
 
 /// How large the embedded log grows.
@@ -135,6 +206,12 @@ impl PlatformSettings {
             self.derived_interval_seconds >= 1,
             "derived_interval_seconds is at least 1"
         );
+        if let (Some(events), Some(aggregates)) = (self.events_days.days, self.aggregates_days.days) {
+            anyhow::ensure!(
+                aggregates >= events,
+                "aggregates_days is {aggregates}; it is at least events_days, which is {events}"
+            );
+        }
         anyhow::ensure!(
             self.log.segment_bytes >= 1_048_576,
             "log.segment_bytes is at least 1048576"
@@ -156,10 +233,12 @@ fn secret_in(path: &Path) -> anyhow::Result<ClientSecret> {
 
 /// What is wrong, with its line where that is known; the error's own text is a drawing of several lines.
 fn in_one_line(error: &toml::de::Error, text: &str) -> anyhow::Error {
-    let what = error.message().lines().collect::<Vec<_>>().join(", ");
+    let one_line = |text: &str| text.trim_end().lines().collect::<Vec<_>>().join(", ");
+    let what = one_line(error.message());
     match error.span().and_then(|span| text.get(..span.start)) {
         Some(before) => anyhow::anyhow!("{what} in line {}", before.matches('\n').count() + 1),
-        None => anyhow::anyhow!("{what}"),
+        // Without a line it tells the setting.
+        None => anyhow::anyhow!("{}", one_line(&error.to_string())),
     }
 }
 
@@ -210,6 +289,32 @@ mod tests {
                 max_held_bytes: 1_073_741_824
             }
         );
+    }
+
+    #[test]
+    fn what_is_kept_is_a_number_of_days_or_for_ever() {
+        // What must never change: a mistyped time never means that something is deleted sooner, and 0 is no time at all.
+        let of = |text: &str| PlatformSettings::from_text(text);
+        let defaults = of("").unwrap();
+        let days = |settings: &PlatformSettings| (settings.events_days.days, settings.aggregates_days.days);
+        assert_eq!(days(&defaults), (Some(90), Some(730)));
+        let changed = of("events_days = 400\naggregates_days = \"off\"").unwrap();
+        changed.check().unwrap();
+        assert_eq!(days(&changed), (Some(400), None));
+        assert_eq!(of("events_days = 0").unwrap().events_days.micros(), None);
+        for wrong in ["\"for ever\"", "-1", "1.5", "40000", "true", "\"90 days\""] {
+            let error = of(&format!("events_days = {wrong}")).unwrap_err().to_string();
+            assert!(
+                error.contains("off") && error.contains("events_days") && !error.contains('\n'),
+                "{wrong}: {error}"
+            );
+        }
+        let shorter = of("aggregates_days = 30")
+            .unwrap()
+            .check()
+            .unwrap_err()
+            .to_string();
+        assert!(shorter.contains("at least events_days"), "{shorter}");
     }
 
     #[test]

@@ -181,6 +181,10 @@ pub struct MeasurementPlan {
     /// Declared experiments.
     #[serde(default)]
     pub experiments: Vec<PlannedExperiment>,
+    /// Experiments, ascending, that are measured no more because events that they were computed from are gone. The lake
+    /// itself says which; whoever declares a plan leaves this empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sealed: Vec<ExperimentKey>,
 }
 
 impl MeasurementPlan {
@@ -190,7 +194,16 @@ impl MeasurementPlan {
             discovery: true,
             metrics: Vec::new(),
             experiments: Vec::new(),
+            sealed: Vec::new(),
         }
+    }
+
+    /// Whether an experiment is measured no more because its first events are gone.
+    pub fn is_sealed(&self, experiment: &str) -> bool {
+        let found = self
+            .sealed
+            .binary_search_by(|sealed| sealed.as_str().cmp(experiment));
+        found.is_ok()
     }
 
     /// Whether a metric is measured in an experiment. With discovery, any that is not declared may be.

@@ -82,6 +82,11 @@ impl ExperimentSummary {
     }
 }
 
+/// What a reader of the results of a sealed experiment must know: they are complete up to an event time and stay as they are.
+pub fn sealed_warning(complete_until: Timestamp) -> String {
+    format!("sealed: its events are older than the retention; complete up to {complete_until}")
+}
+
 /// What an analysis shall do with one metric.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricPlan {

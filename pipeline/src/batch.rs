@@ -3,7 +3,7 @@
 //! The job shares no code with the engine: it is SQL over the accepted events. First exposures are found by two joins on
 //! minima, because ordered aggregates over keys of high cardinality cost several times as much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::prelude::SessionContext;
 use domain::metric::{CONVERSION_SUFFIX, MeasurementPlan, MetricDefinition, MetricKind};
@@ -23,6 +23,8 @@ pub struct BatchResult {
     pub events: u64,
     /// Ids that stand in the lake more than once.
     pub repeated_ids: u64,
+    /// The metrics that are declared or that an event is left of.
+    pub metrics: BTreeSet<String>,
     /// All window rows.
     pub windows: Vec<WindowRow>,
     /// All summary rows.
@@ -45,7 +47,7 @@ pub fn kind_of(plan: &MeasurementPlan, key: &MetricKey) -> MetricKind {
     })
 }
 
-/// Runs the job over the events up to an epoch.
+/// Runs the job over the events up to an epoch. Sealed experiments are left out: what they were computed from is gone.
 ///
 /// # Errors
 /// When a query fails.
@@ -64,8 +66,8 @@ pub async fn run(
         result.repeated_ids = result.events - reader.count("ids", 0);
     }
     let metrics = planned_metrics(context, plan, up_to_epoch).await?;
-    let first = first_exposures(context, up_to_epoch).await?;
-    result.exposures = first;
+    result.metrics = metrics.iter().map(|metric| metric.key.to_string()).collect();
+    result.exposures = first_exposures(context, up_to_epoch).await?;
     if metrics.is_empty() {
         return Ok(result);
     }
@@ -89,6 +91,9 @@ pub async fn run(
 }
 
 fn is_planned(plan: &MeasurementPlan, experiment: &str, metric: &str) -> bool {
+    if plan.is_sealed(experiment) {
+        return false;
+    }
     let declared = plan
         .experiments
         .iter()

@@ -275,6 +275,11 @@ impl SeenIds {
         runs
     }
 
+    /// Forgets the runs of some buckets of event time.
+    pub fn forget_runs(&mut self, is_gone: impl Fn(i64) -> bool) {
+        self.runs.retain(|bucket, _| !is_gone(*bucket));
+    }
+
     /// What a snapshot keeps: keys in memory with their buckets, the eviction boundary, and the runs.
     pub fn parts(&self) -> KeptIds<'_> {
         KeptIds(self)

@@ -2,17 +2,15 @@
 //!
 //! Rows of an erased user are left out of new files that take the place of the old ones, and these are deleted at once, not
 //! after the time that readers are given otherwise. The state is then made again from what is left, so that results are those
-//! of a lake which never had the user. What a crash interrupts is finished by erasing again.
-
-use std::collections::BTreeSet;
+//! of a lake which never had the user; only what a sealed experiment came to stays as it is. What a crash interrupts is
+//! finished by erasing again.
 
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::error::ArrowError;
 
 use crate::PipelineError;
-use crate::lake::{ActiveFile, DataFile, FileEncoder, Lake, Part, Root, read_batches};
+use crate::lake::{Lake, Root};
 use crate::recovery;
+use crate::rewriting;
 use crate::schema::Table;
 use crate::settings::Settings;
 use crate::state;
@@ -55,7 +53,8 @@ pub async fn erase(
     // The ids that were seen and the arms that have rows are known to the state, which is kept as of the last commit.
     let parts = recovery::recover(root.clone(), &last.plan, settings).await?;
     let mut lake = parts.lake;
-    drop(recovery::keep(parts.engine, root.clone(), last.plan.clone(), last.epoch).await?);
+    let plan = parts.plan;
+    drop(recovery::keep(parts.engine, root.clone(), plan.clone(), last.epoch).await?);
     for table in TABLES {
         let rows = erase_from(&mut lake, table, settings, &mut erased.files, is_erased).await?;
         match table {
@@ -64,7 +63,7 @@ pub async fn erase(
             _ => erased.dead_letters = rows,
         }
     }
-    recovery::make_again(&lake, &last, settings).await?;
+    recovery::make_again(&lake, &plan, &last, settings).await?;
     state::forget_snapshots(&root, &[last.epoch]).await?;
     Ok(erased)
 }
@@ -76,78 +75,23 @@ async fn erase_from(
     files: &mut u64,
     is_erased: &(dyn Fn(&str) -> bool + Sync),
 ) -> Result<u64, PipelineError> {
-    let (mut gone, mut new, mut erased) = (BTreeSet::new(), Vec::new(), 0);
-    for file in lake.active_files(table)? {
-        let Some((rows, left)) = without(lake, table, &file, is_erased).await? else {
-            continue;
-        };
-        erased += rows;
-        if let Some((bytes, rows)) = left {
-            let epochs = file.epochs.unwrap_or_default();
-            let run = format!("{}-erased", settings.run_id);
-            let mut data = DataFile::of_epoch(file.day.unwrap_or_default(), epochs.1, &run, new.len(), rows);
-            data.epochs = epochs;
-            data.size_bytes = bytes.len() as u64;
-            data.written_at_ms = (settings.now)().0.div_euclid(1_000);
-            lake.write_file(table, &data.path, bytes).await?;
-            new.push(data);
-        }
-        gone.insert(file.path);
-    }
-    if !gone.is_empty() {
-        lake.swap_files(table, &gone, &new, true).await?;
-    }
+    let stays = |batch: &RecordBatch| left_of(table, batch, is_erased);
+    let left_out = rewriting::leave_out(lake, table, settings, "erased", &stays).await?;
+    *files += left_out.files;
     // Also those that left the table before, and that readers would be given time for.
-    *files += gone.len() as u64;
     lake.vacuum(table, domain::Timestamp(i64::MAX), std::time::Duration::ZERO)
         .await?;
-    Ok(erased)
+    Ok(left_out.rows)
 }
 
-/// The rows of a file that are erased, and the file without them, where any are left; none when none are erased.
-async fn without(
-    lake: &Lake,
-    table: Table,
-    file: &ActiveFile,
-    is_erased: &(dyn Fn(&str) -> bool + Sync),
-) -> Result<Option<(u64, Option<(bytes::Bytes, u64)>)>, PipelineError> {
-    let path = format!("lake/{}/{}", table.name(), file.path);
-    let bytes = lake.root().get(&path).await?;
-    let bytes = bytes.ok_or_else(|| PipelineError::BadState {
-        path,
-        why: "the table names it and it is missing".into(),
-    })?;
-    let columns = |source| PipelineError::Columns {
-        table: table.name(),
-        source,
-    };
-    let mut encoder = FileEncoder::new(table)?;
-    let (mut erased, mut kept) = (0, 0);
-    for batch in read_batches(table, bytes, &Part::default())? {
-        let batch = batch?;
-        let left = left_of(table, &batch, is_erased).map_err(columns)?;
-        erased += (batch.num_rows() - left.num_rows()) as u64;
-        kept += left.num_rows() as u64;
-        encoder.write(&left)?;
-    }
-    Ok(match (erased, kept) {
-        (0, _) => None,
-        (erased, 0) => Some((erased, None)),
-        (erased, kept) => Some((erased, Some((encoder.finish()?, kept)))),
-    })
-}
-
-fn left_of(
-    table: Table,
-    batch: &RecordBatch,
-    is_erased: &(dyn Fn(&str) -> bool + Sync),
-) -> Result<RecordBatch, ArrowError> {
+/// Whether each row is of nobody who is erased.
+fn left_of(table: Table, batch: &RecordBatch, is_erased: &(dyn Fn(&str) -> bool + Sync)) -> BooleanArray {
     let column = |name: &str| {
         batch
             .column_by_name(name)
             .expect("the column stands in the table's schema")
     };
-    let left: BooleanArray = if table == Table::DeadLetters {
+    if table == Table::DeadLetters {
         let payloads = column("payload").as_binary::<i32>();
         let left = |row| Some(!user_ids(payloads.value(row)).any(|user| is_erased(&user)));
         (0..payloads.len()).map(left).collect()
@@ -156,8 +100,7 @@ fn left_of(
         (0..users.len())
             .map(|row| Some(!is_erased(users.value(row))))
             .collect()
-    };
-    filter_record_batch(batch, &left)
+    }
 }
 
 /// The texts in a rejected record that may be the user's id: that of `user_id` where it is JSON, else every text in quotes.

@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
-/// A step of a commit, in order.
+/// A step of a commit, or of deleting what is older than the retention, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Step {
@@ -22,11 +22,21 @@ pub enum Step {
     ObserverTold = 6,
     /// A full snapshot is written.
     SnapshotWritten = 7,
+    /// The seals of experiments whose first events are about to go are written.
+    SealsWritten = 8,
+    /// The state without sealed experiments is written.
+    StateRenewed = 9,
+    /// The events that are older than the retention have left their table.
+    EventsDeleted = 10,
+    /// So have the first exposures and dead letters.
+    OthersDeleted = 11,
+    /// The rows of an experiment whose aggregates are older than the retention have left their tables.
+    AggregatesDeleted = 12,
 }
 
 impl Step {
     /// All steps with the names by which they are armed.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 12] = [
         ("event_files_written", Self::EventFilesWritten),
         ("derived_files_written", Self::DerivedFilesWritten),
         ("manifest_written", Self::ManifestWritten),
@@ -34,6 +44,11 @@ impl Step {
         ("derived_committed", Self::DerivedCommitted),
         ("observer_told", Self::ObserverTold),
         ("snapshot_written", Self::SnapshotWritten),
+        ("seals_written", Self::SealsWritten),
+        ("state_renewed", Self::StateRenewed),
+        ("events_deleted", Self::EventsDeleted),
+        ("others_deleted", Self::OthersDeleted),
+        ("aggregates_deleted", Self::AggregatesDeleted),
     ];
 }
 

@@ -136,12 +136,7 @@ async fn read(lake: &Lake, path: &str) -> Result<Vec<RecordBatch>, PipelineError
 }
 
 async fn bytes_of(lake: &Lake, path: &str) -> Result<Bytes, PipelineError> {
-    let path = format!("lake/{}/{path}", Table::Events.name());
-    let bytes = lake.root().get(&path).await?;
-    bytes.ok_or_else(|| PipelineError::BadState {
-        path,
-        why: "the table names it and it is missing".into(),
-    })
+    lake.file_bytes(Table::Events, path).await
 }
 
 fn event_batch(batches: &[RecordBatch], order: &[(i64, u32, u32)]) -> EventBatch {

@@ -136,13 +136,10 @@ fn for_each_batch(
     mut each: impl FnMut(RecordBatch) -> Result<(), PipelineError>,
 ) -> Result<(), PipelineError> {
     for file in files {
-        let path = format!("lake/{}/{}", table.name(), file.path);
-        let bytes = worker.runtime.block_on(worker.lake.root().get(&path))?;
-        let missing = || PipelineError::BadState {
-            path: path.clone(),
-            why: "the table names it and it is missing".into(),
-        };
-        for batch in read_batches(table, bytes.ok_or_else(missing)?, &Part::default())? {
+        let bytes = worker
+            .runtime
+            .block_on(worker.lake.file_bytes(table, &file.path))?;
+        for batch in read_batches(table, bytes, &Part::default())? {
             each(batch?)?;
         }
     }

@@ -18,7 +18,7 @@ use deltalake_core::protocol::{DeltaOperation, OutputMode, SaveMode};
 use deltalake_core::{DeltaTable, TableProperty};
 use futures::StreamExt;
 
-pub use files::{ActiveFile, DataFile, FileEncoder, Part, encode_batches, read_batches, read_file};
+pub use files::{ActiveFile, DataFile, FileEncoder, Part, day_text, encode_batches, read_batches, read_file};
 pub use root::Root;
 
 use crate::PipelineError;
@@ -280,6 +280,37 @@ impl Lake {
             operation,
         )
         .await
+    }
+
+    /// The bytes of a data file that a table names.
+    ///
+    /// # Errors
+    /// [`PipelineError::BadState`] when it is not there, or when it cannot be read.
+    pub async fn file_bytes(&self, table: Table, name: &str) -> Result<bytes::Bytes, PipelineError> {
+        let path = format!("lake/{}/{name}", table.name());
+        let bytes = self.root.get(&path).await?;
+        bytes.ok_or_else(|| PipelineError::BadState {
+            path,
+            why: "the table names it and it is missing".into(),
+        })
+    }
+
+    /// Takes all files of some days out of a table, in one commit, and says which files left.
+    ///
+    /// # Errors
+    /// When the table cannot be written.
+    pub async fn remove_days(
+        &mut self,
+        table: Table,
+        days: &BTreeSet<i32>,
+    ) -> Result<Vec<ActiveFile>, PipelineError> {
+        let mut files = self.active_files(table)?;
+        files.retain(|file| file.day.is_some_and(|day| days.contains(&day)));
+        if !files.is_empty() {
+            let gone = files.iter().map(|file| file.path.clone()).collect();
+            self.swap_files(table, &gone, &[], true).await?;
+        }
+        Ok(files)
     }
 
     /// Writes a data file of a table; it is part of the table only once committed.

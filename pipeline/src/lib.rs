@@ -21,8 +21,11 @@ pub mod metrics;
 pub mod names;
 mod reconcile;
 mod recovery;
+pub mod retention;
+mod rewriting;
 mod run;
 pub mod schema;
+pub mod seals;
 pub mod settings;
 mod snapshot;
 pub mod state;
@@ -35,5 +38,5 @@ mod worker;
 
 pub use error::PipelineError;
 pub use recovery::committed_positions;
-pub use run::Pipeline;
+pub use run::{Pipeline, write_all};
 pub use settings::Settings;

@@ -3,7 +3,7 @@
 //! Metrics over the same events with the same window and the same way of counting share one *measure*, the running
 //! value per user; the sum of an event and "at least one" of it cost one update, not two.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use domain::metric::{MeasurementPlan, MetricDefinition, MetricKind};
 use domain::{EventName, MetricKey};
@@ -53,6 +53,7 @@ pub struct PlannedMetric {
 pub struct Measures {
     discovery: bool,
     declared: HashMap<u32, Option<Vec<MetricKey>>>,
+    sealed: HashSet<u32>,
     list: Vec<Measure>,
     by_event: Vec<Vec<u32>>,
     metrics: Vec<PlannedMetric>,
@@ -70,6 +71,9 @@ impl Measures {
         for experiment in &plan.experiments {
             let number = experiments.number_of(experiment.key.as_str());
             measures.declared.insert(number, experiment.metrics.clone());
+        }
+        for experiment in &plan.sealed {
+            measures.sealed.insert(experiments.number_of(experiment.as_str()));
         }
         for metric in &plan.metrics {
             let event = events.number_of(metric.event.as_str());
@@ -189,7 +193,8 @@ impl Measures {
 
     /// Whether an experiment is measured.
     pub fn measures_experiment(&self, experiment: u32) -> bool {
-        self.discovery || self.declared.contains_key(&experiment)
+        let is_sealed = !self.sealed.is_empty() && self.sealed.contains(&experiment);
+        !is_sealed && (self.discovery || self.declared.contains_key(&experiment))
     }
 
     /// The metrics that an experiment reads from a measure.

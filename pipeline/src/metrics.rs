@@ -17,6 +17,11 @@ pub(crate) const FILES_JOINED: &str = "pipeline_files_joined_total";
 /// Files deleted after they had left a table, by `table`.
 pub(crate) const FILES_DELETED: &str = "pipeline_files_deleted_total";
 
+/// Days deleted because they were older than the retention, by `table`.
+pub(crate) const DAYS_DELETED: &str = "pipeline_days_deleted_total";
+/// Exposures to sealed experiments, which are kept and measure nothing.
+pub(crate) const SEALED_EXPOSURES: &str = "pipeline_sealed_exposures_total";
+
 /// Describes the metrics to the recorder that is installed.
 pub fn describe() {
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "How long a commit took.");
@@ -26,4 +31,9 @@ pub fn describe() {
     describe_counter!(SNAPSHOTS, "Full snapshots written.");
     describe_counter!(FILES_JOINED, "Files joined by compaction.");
     describe_counter!(FILES_DELETED, "Files deleted a day after they had left a table.");
+    describe_counter!(
+        DAYS_DELETED,
+        "Days deleted because they were older than the retention."
+    );
+    describe_counter!(SEALED_EXPOSURES, "Exposures to sealed experiments.");
 }

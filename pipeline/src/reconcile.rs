@@ -5,13 +5,14 @@ use std::ops::Range;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use domain::metric::MeasurementPlan;
 use domain::timestamp::MICROS_PER_DAY;
 use domain::{Moments, Timestamp};
 
 use crate::PipelineError;
-use crate::engine::{Derived, Engine, WindowRow};
+use crate::engine::{Derived, Engine, ExposureRow, WindowRow};
 use crate::history;
-use crate::lake::{Lake, read_file};
+use crate::lake::{Lake, Part, read_batches};
 use crate::schema::Table;
 
 /// Hours of a day.
@@ -75,28 +76,73 @@ pub(crate) async fn reconcile(
 }
 
 /// Completes derived rows, so that every replaced day of `windows` is given whole: with what was mended, or with the rows
-/// that stand in the table and are not replaced. Rows without units are left out.
+/// that stand in the table and are not replaced. Rows without units are left out, those of sealed experiments stay.
 pub(crate) async fn merge_windows(
     derived: &mut Derived,
     mended: Option<Mended>,
     lake: &Lake,
+    plan: &MeasurementPlan,
 ) -> Result<(), PipelineError> {
     let mended = mended.unwrap_or_default();
     let whole: BTreeSet<i32> = mended.days.keys().copied().collect();
-    let partly: BTreeSet<i32> = derived.replaced_window_days.difference(&whole).copied().collect();
     derived.windows.retain(|row| !whole.contains(&row.start.day()));
-    if !partly.is_empty() {
-        let keys: HashSet<_> = derived.windows.iter().map(key_of).collect();
-        let standing = window_rows(lake, &partly).await?;
-        let kept: Vec<_> = standing
-            .into_iter()
-            .filter(|row| !keys.contains(&key_of(row)))
-            .collect();
-        derived.windows.extend(kept);
+    derived.replaced_window_days.extend(&whole);
+    let keys: HashSet<_> = derived.windows.iter().map(key_of).collect();
+    let mut days = derived.replaced_window_days.clone();
+    if plan.sealed.is_empty() {
+        days.retain(|day| !whole.contains(day));
     }
+    let mut standing = Vec::new();
+    for_each_standing(lake, Table::Windows, &days, |batch| {
+        standing.extend((0..batch.num_rows()).map(|row| window_row(batch, row)));
+    })
+    .await?;
+    let stays = |row: &WindowRow| {
+        let is_sealed = plan.is_sealed(&row.experiment);
+        is_sealed || !(whole.contains(&row.start.day()) || keys.contains(&key_of(row)))
+    };
+    derived.windows.extend(standing.into_iter().filter(stays));
     derived.windows.extend(mended.days.into_values().flatten());
     derived.windows.retain(|row| row.moments.n > 0);
-    derived.replaced_window_days.extend(whole);
+    Ok(())
+}
+
+/// Completes the days of `first_exposures` that are given whole by the rows of sealed experiments, which the engine knows
+/// nothing of.
+pub(crate) async fn merge_exposures(
+    derived: &mut Derived,
+    lake: &Lake,
+    plan: &MeasurementPlan,
+) -> Result<(), PipelineError> {
+    if plan.sealed.is_empty() {
+        return Ok(());
+    }
+    let rows = &mut derived.exposures;
+    for_each_standing(
+        lake,
+        Table::FirstExposures,
+        &derived.replaced_exposure_days,
+        |batch| {
+            let standing = (0..batch.num_rows()).map(|row| exposure_row(batch, row));
+            rows.extend(standing.filter(|row| plan.is_sealed(&row.experiment)));
+        },
+    )
+    .await
+}
+
+/// Calls `each` with all rows that stand in a table on some days.
+async fn for_each_standing(
+    lake: &Lake,
+    table: Table,
+    days: &BTreeSet<i32>,
+    mut each: impl FnMut(&RecordBatch),
+) -> Result<(), PipelineError> {
+    let files = lake.active_files(table)?.into_iter();
+    for file in files.filter(|file| file.day.is_some_and(|day| days.contains(&day))) {
+        for batch in read_batches(table, lake.file_bytes(table, &file.path).await?, &Part::default())? {
+            each(&batch?);
+        }
+    }
     Ok(())
 }
 
@@ -110,48 +156,42 @@ fn key_of(row: &WindowRow) -> (Timestamp, i32, String, String, String) {
     )
 }
 
-async fn window_rows(lake: &Lake, days: &BTreeSet<i32>) -> Result<Vec<WindowRow>, PipelineError> {
-    let mut rows = Vec::new();
-    let files = lake.active_files(Table::Windows)?;
-    for file in files
-        .into_iter()
-        .filter(|file| file.day.is_some_and(|day| days.contains(&day)))
-    {
-        let path = format!("lake/{}/{}", Table::Windows.name(), file.path);
-        let bytes = lake.root().get(&path).await?;
-        let missing = || PipelineError::BadState {
-            path: path.clone(),
-            why: "the table names it and it is missing".into(),
-        };
-        for batch in read_file(Table::Windows, bytes.ok_or_else(missing)?)? {
-            rows.extend((0..batch.num_rows()).map(|row| window_row(&batch, row)));
-        }
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a dyn Array {
+    let column = batch.column_by_name(name);
+    column.expect("the column stands in the table's schema").as_ref()
+}
+
+fn text(batch: &RecordBatch, name: &str, row: usize) -> String {
+    let column = column(batch, name).as_string::<i32>();
+    if column.is_null(row) {
+        String::new()
+    } else {
+        column.value(row).to_owned()
     }
-    Ok(rows)
+}
+
+fn time(batch: &RecordBatch, name: &str, row: usize) -> Timestamp {
+    let times = column(batch, name).as_primitive::<TimestampMicrosecondType>();
+    Timestamp(times.value(row))
+}
+
+fn exposure_row(batch: &RecordBatch, row: usize) -> ExposureRow {
+    ExposureRow {
+        experiment: text(batch, "experiment", row),
+        user_id: text(batch, "user_id", row),
+        variant: text(batch, "variant", row),
+        ts: time(batch, "ts", row),
+        crossover: column(batch, "crossover").as_boolean().value(row),
+    }
 }
 
 fn window_row(batch: &RecordBatch, row: usize) -> WindowRow {
-    let column = |name: &str| {
-        batch
-            .column_by_name(name)
-            .expect("the column stands in the table's schema")
-    };
-    let text = |name: &str| {
-        let column = column(name).as_string::<i32>();
-        if column.is_null(row) {
-            String::new()
-        } else {
-            column.value(row).to_owned()
-        }
-    };
+    let column = |name: &str| column(batch, name);
+    let text = |name: &str| text(batch, name, row);
     let float = |name: &str| column(name).as_primitive::<Float64Type>().value(row);
     let units = column("units").as_primitive::<Int64Type>().value(row);
     WindowRow {
-        start: Timestamp(
-            column("window_start")
-                .as_primitive::<TimestampMicrosecondType>()
-                .value(row),
-        ),
+        start: time(batch, "window_start", row),
         seconds: column("window_seconds").as_primitive::<Int32Type>().value(row),
         experiment: text("experiment"),
         variant: text("variant"),

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 
 use crate::PipelineError;
-use crate::engine::{Engine, snapshot_follows};
+use crate::engine::{Engine, Predecessor, snapshot_follows};
 use crate::history;
 use crate::lake::{Lake, Root};
 use crate::reconcile;
 use crate::schema::Table;
+use crate::seals::Seals;
 use crate::settings::Settings;
 use crate::snapshot;
 use crate::state::{self, DerivedWritten, Manifest, StoredRuns};
@@ -18,13 +19,16 @@ use std::collections::BTreeSet;
 
 /// Opens a lake, finishes what its last epoch owes, and restores the engine.
 ///
-/// A plan that differs from the one that the lake was made with is followed from the first event on.
+/// A plan that differs from the one that the lake was made with is followed from the first event on. Experiments that the lake
+/// has sealed are not measured, whatever the plan says.
 pub(crate) async fn recover(
     root: Root,
     plan: &MeasurementPlan,
     settings: &Settings,
 ) -> Result<WorkerParts, PipelineError> {
     let mut lake = Lake::open(root).await?;
+    let seals = Seals::read(lake.root()).await?;
+    let plan = seals.over(plan);
     let last = match lake.epoch(Table::Events).await? {
         Some(epoch) => Some(state::read_manifest(lake.root(), epoch).await?),
         None => None,
@@ -39,17 +43,19 @@ pub(crate) async fn recover(
     }
     crate::housekeeping::vacuum(&lake, settings).await?;
     let Some(last) = last else {
-        let mut engine = Engine::new(plan, settings.horizons);
+        let mut engine = Engine::new(&plan, settings.horizons);
         engine.watch(&settings.watches.current());
         return Ok(WorkerParts {
             engine,
             lake,
+            plan,
+            seals,
             last: None,
             restored: RestoredSize::default(),
             looks: Vec::new(),
         });
     };
-    let (mut engine, restored) = restore(&lake, plan, settings, &last).await?;
+    let (mut engine, restored) = restore(&lake, &plan, settings, &last).await?;
     tracing::info!(
         epoch = last.epoch,
         events_read = restored.events_since,
@@ -60,6 +66,8 @@ pub(crate) async fn recover(
     Ok(WorkerParts {
         engine,
         lake,
+        plan,
+        seals,
         last: Some(last),
         restored,
         looks,
@@ -102,13 +110,14 @@ pub(crate) async fn last_manifest(root: &Root) -> Result<Option<Manifest>, Pipel
 /// Makes the state of the last epoch again from the events, for a lake whose snapshot of that epoch is there, and keeps it.
 pub(crate) async fn make_again(
     lake: &Lake,
+    plan: &MeasurementPlan,
     last: &Manifest,
     settings: &Settings,
 ) -> Result<(), PipelineError> {
-    let mut engine = begin_again(lake, &last.plan, last, last.epoch).await?;
+    let mut engine = begin_again(lake, plan, last, last.epoch).await?;
     engine.set_horizons(settings.horizons);
     announce(&mut engine, lake)?;
-    drop(keep(engine, lake.root().clone(), last.plan.clone(), last.epoch).await?);
+    drop(keep(engine, lake.root().clone(), plan.clone(), last.epoch).await?);
     Ok(())
 }
 
@@ -174,7 +183,9 @@ async fn restore(
         }
     }
     engine.set_horizons(settings.horizons);
-    if !same_plan || begins_again {
+    // A snapshot of the last epoch itself holds what is still to be written, also where its plan is newer than the epoch's.
+    let other_plan_since = !same_plan && base != Some(last.epoch);
+    if other_plan_since || begins_again {
         announce(&mut engine, lake)?;
     }
     if begins_again {
@@ -195,18 +206,48 @@ async fn begin_again(
     last: &Manifest,
     epoch: i64,
 ) -> Result<Engine, PipelineError> {
-    tracing::info!(
-        epoch,
-        "the state is made again from all events, because the plan is another one"
-    );
+    let before = predecessor(lake, epoch).await?;
+    from_events(lake, plan, last, (epoch, before)).await
+}
+
+/// What the state of an epoch, whose snapshot is there, hands on.
+async fn predecessor(lake: &Lake, epoch: i64) -> Result<Predecessor, PipelineError> {
     let (path, bytes) = snapshot_bytes(lake.root(), epoch).await?;
-    let before = Engine::predecessor(&bytes).map_err(|why| PipelineError::BadState { path, why })?;
-    drop(bytes);
+    Engine::predecessor(&bytes).map_err(|why| PipelineError::BadState { path, why })
+}
+
+async fn from_events(
+    lake: &Lake,
+    plan: &MeasurementPlan,
+    last: &Manifest,
+    (epoch, before): (i64, Predecessor),
+) -> Result<Engine, PipelineError> {
+    tracing::info!(epoch, "the state is made again from all events that are there");
     let mut engine = Engine::succeeding(plan, last.horizons, before);
     history::for_each_event(lake, epoch, |batch| engine.take_again(&batch)).await?;
     let watermark = engine.watermark();
     drop(engine.end_epoch(watermark, epoch));
     Ok(engine)
+}
+
+/// Makes the state of the last epoch again, for a lake whose snapshot of that epoch is there and whose tables say everything
+/// that follows, and keeps it. Ids of buckets of event time that are gone are forgotten.
+pub(crate) async fn renew(
+    lake: &Lake,
+    plan: &MeasurementPlan,
+    last: &Manifest,
+    settings: &Settings,
+    is_gone: &(dyn Fn(i64) -> bool + Sync),
+) -> Result<(), PipelineError> {
+    let mut before = predecessor(lake, last.epoch).await?;
+    before.forget_ids(is_gone);
+    let mut engine = from_events(lake, plan, last, (last.epoch, before)).await?;
+    // What came too late for a state that is made again is mended before anybody reads it; its rows stand in the tables.
+    drop(reconcile::reconcile(&mut engine, lake, last.epoch, settings.mend_events).await?);
+    engine.consider_written();
+    engine.set_horizons(settings.horizons);
+    drop(keep(engine, lake.root().clone(), plan.clone(), last.epoch).await?);
+    Ok(())
 }
 
 /// Writes the state of an epoch to storage.

@@ -9,6 +9,7 @@ use std::sync::mpsc::SyncSender;
 use domain::Positions;
 use domain::metric::MeasurementPlan;
 use ingest::decode::{DecodeLimits, decode};
+use ingest::sources::file::FileSource;
 use ingest::{RawBatch, Source, SourceEvent};
 use tokio_util::sync::CancellationToken;
 
@@ -17,7 +18,7 @@ use crate::lake::Root;
 use crate::recovery;
 use crate::settings::Settings;
 use crate::state::Counters;
-use crate::view::{CommitObserver, CommitOutcome, LiveView};
+use crate::view::{CommitObserver, CommitOutcome, KeepView, LiveView};
 use crate::worker::{Message, Worker};
 
 /// Raw batches of a megabyte waiting to be decoded.
@@ -53,13 +54,7 @@ impl Pipeline {
             .map(|last| last.positions.clone())
             .unwrap_or_default();
         if let Some(last) = &parts.last {
-            let view = LiveView {
-                epoch: last.epoch,
-                as_of: parts.engine.watermark(),
-                counters: last.counters,
-                users: parts.engine.user_count() as u64,
-                experiments: parts.engine.summaries(last.epoch),
-            };
+            let view = LiveView::of(&parts.engine, &parts.seals, last.epoch, last.counters);
             let outcome = CommitOutcome {
                 view: Arc::new(view),
                 looks: parts.looks.clone(),
@@ -70,7 +65,7 @@ impl Pipeline {
                 .map_err(PipelineError::Observer)?;
         }
         let (committed, positions) = tokio::sync::watch::channel(positions);
-        let worker = Worker::new(parts, settings, plan, observer, committed)?;
+        let worker = Worker::new(parts, settings, observer, committed)?;
         Ok(Self {
             worker,
             positions,
@@ -138,6 +133,20 @@ impl Pipeline {
         source.committed(&committed).await?;
         Ok(counters)
     }
+}
+
+/// Finishes what was begun and writes everything that follows from the events, under a plan: all windows, all that came too
+/// late. Nothing else may write to the lake meanwhile.
+///
+/// # Errors
+/// As [`Pipeline::open`] and [`Pipeline::run`].
+pub async fn write_all(root: Root, plan: MeasurementPlan, settings: Settings) -> Result<(), PipelineError> {
+    let now = (settings.now)();
+    let (views, _) = tokio::sync::watch::channel(Arc::new(LiveView::default()));
+    let pipeline = Box::pin(Pipeline::open(root, plan, settings, Arc::new(KeepView(views)))).await?;
+    let mut nothing = FileSource::new(Vec::new(), now);
+    pipeline.run(&mut nothing, CancellationToken::new()).await?;
+    Ok(())
 }
 
 enum Ended {

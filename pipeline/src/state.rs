@@ -170,6 +170,14 @@ pub async fn forget_snapshots(root: &Root, kept: &[i64]) -> Result<(), PipelineE
     forget(root, "state/snapshots", |epoch| !kept.contains(&epoch)).await
 }
 
+/// Deletes the runs of event ids of some buckets of event time, which the state does not name any more.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub async fn forget_runs(root: &Root, is_gone: &(dyn Fn(i64) -> bool + Sync)) -> Result<(), PipelineError> {
+    forget(root, "state/ids", is_gone).await
+}
+
 async fn forget(root: &Root, folder: &str, gone: impl Fn(i64) -> bool) -> Result<(), PipelineError> {
     let mut objects = root.list(folder);
     while let Some(object) = objects.next().await {
@@ -181,7 +189,7 @@ async fn forget(root: &Root, folder: &str, gone: impl Fn(i64) -> bool) -> Result
         let location = object.map_err(error)?.location;
         let epoch = location
             .filename()
-            .and_then(|name| name.split('.').next()?.parse::<i64>().ok());
+            .and_then(|name| name.split(['.', '-']).next()?.parse::<i64>().ok());
         if epoch.is_some_and(&gone) {
             root.delete(location.as_ref()).await?;
         }

@@ -8,6 +8,8 @@ use domain::guardrail::GuardrailLook;
 use domain::results::ExperimentSummary;
 use domain::{ExperimentKey, Timestamp};
 
+use crate::engine::Engine;
+use crate::seals::Seals;
 pub use crate::state::Counters;
 
 /// The newest numbers, as of a commit.
@@ -21,8 +23,25 @@ pub struct LiveView {
     pub counters: Counters,
     /// Users seen.
     pub users: u64,
-    /// The summaries of all experiments.
+    /// The summaries of all experiments, sealed ones included as long as their rows are kept.
     pub experiments: BTreeMap<ExperimentKey, ExperimentSummary>,
+    /// Experiments that are measured no more because their first events are gone, and until when each is complete.
+    pub sealed: BTreeMap<ExperimentKey, Timestamp>,
+}
+
+impl LiveView {
+    pub(crate) fn of(engine: &Engine, seals: &Seals, epoch: i64, counters: Counters) -> Self {
+        let mut experiments = engine.summaries(epoch);
+        seals.complete(&mut experiments);
+        Self {
+            epoch,
+            as_of: engine.watermark(),
+            counters,
+            users: engine.user_count() as u64,
+            experiments,
+            sealed: seals.complete_until(),
+        }
+    }
 }
 
 /// What a commit brought.

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use domain::metric::MeasurementPlan;
-use domain::{PartitionId, Position, Positions, Timestamp};
+use domain::{EventKind, PartitionId, Position, Positions, Timestamp};
 use ingest::{EventBatch, Rejection};
 
 use crate::PipelineError;
@@ -25,6 +25,7 @@ use crate::lake::{DataFile, Lake, partition_app_id};
 use crate::metrics;
 use crate::reconcile;
 use crate::schema::Table;
+use crate::seals::Seals;
 use crate::settings::Settings;
 use crate::state::{self, Counters, DerivedWritten, MANIFEST_VERSION, Manifest, StoredRuns};
 use crate::view::{CommitObserver, CommitOutcome, LiveView};
@@ -64,6 +65,9 @@ pub(crate) struct Worker {
     pub lake: Lake,
     pub settings: Settings,
     pub plan: MeasurementPlan,
+    pub seals: Seals,
+    /// The sealed experiments of whose exposures the log was told.
+    sealed_told: BTreeSet<String>,
     pub runtime: tokio::runtime::Handle,
     pub observer: Arc<dyn CommitObserver>,
     pub committed: tokio::sync::watch::Sender<Positions>,
@@ -95,6 +99,9 @@ pub(crate) struct RestoredSize {
 pub(crate) struct WorkerParts {
     pub engine: Engine,
     pub lake: Lake,
+    /// The plan with the experiments that the lake has sealed.
+    pub plan: MeasurementPlan,
+    pub seals: Seals,
     pub last: Option<Manifest>,
     pub restored: RestoredSize,
     /// What guardrails learnt from the last epoch.
@@ -105,7 +112,6 @@ impl Worker {
     pub fn new(
         parts: WorkerParts,
         settings: Settings,
-        plan: MeasurementPlan,
         observer: Arc<dyn CommitObserver>,
         committed: tokio::sync::watch::Sender<Positions>,
     ) -> Result<Self, PipelineError> {
@@ -130,7 +136,9 @@ impl Worker {
             engine: parts.engine,
             lake: parts.lake,
             settings,
-            plan,
+            plan: parts.plan,
+            seals: parts.seals,
+            sealed_told: BTreeSet::new(),
             runtime,
             observer,
             committed,
@@ -182,6 +190,9 @@ impl Worker {
                 |place: &&u32| batch.events[**place as usize].ts.0 < watermark.0.saturating_sub(LATE_MICROS);
             self.counters.late += accepted.iter().filter(late).count() as u64;
         }
+        if !self.plan.sealed.is_empty() {
+            self.count_sealed(&batch, &accepted);
+        }
         for place in accepted {
             self.keep(&batch, place as usize)?;
         }
@@ -207,6 +218,25 @@ impl Worker {
             self.files.write(day, rows)?;
         }
         Ok(())
+    }
+
+    /// Counts the exposures that measure nothing, and says so once of each experiment.
+    fn count_sealed(&mut self, batch: &EventBatch, accepted: &[u32]) {
+        for place in accepted {
+            let event = &batch.events[*place as usize];
+            if event.kind != EventKind::Exposure || !self.plan.is_sealed(batch.text(event.name)) {
+                continue;
+            }
+            ::metrics::counter!(metrics::SEALED_EXPOSURES).increment(1);
+            let experiment = batch.text(event.name);
+            if !self.sealed_told.contains(experiment) {
+                tracing::warn!(
+                    experiment.id = experiment,
+                    "exposures to a sealed experiment are kept and measure nothing; measure under another key"
+                );
+                self.sealed_told.insert(experiment.to_owned());
+            }
+        }
     }
 
     /// Moves a partition's position and watermark past a batch.
@@ -386,13 +416,7 @@ impl Worker {
         epoch: i64,
         looks: Vec<domain::guardrail::GuardrailLook>,
     ) -> Result<(), PipelineError> {
-        let view = LiveView {
-            epoch,
-            as_of: self.engine.watermark(),
-            counters: self.counters,
-            users: self.engine.user_count() as u64,
-            experiments: self.engine.summaries(epoch),
-        };
+        let view = LiveView::of(&self.engine, &self.seals, epoch, self.counters);
         let outcome = CommitOutcome {
             view: Arc::new(view),
             looks,

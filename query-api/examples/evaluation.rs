@@ -49,6 +49,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         epoch: 0,
         as_of: Timestamp(0),
         experiments: [].into(),
+        sealed: [].into(),
         counters: Counters::default(),
     }));
     let shutdown = CancellationToken::new();

@@ -33,6 +33,9 @@ pub struct ResultsView {
     pub as_of: Timestamp,
     /// Every experiment with an exposure.
     pub experiments: BTreeMap<ExperimentKey, Arc<ExperimentSummary>>,
+    /// Experiments that are measured no more because their first events are gone, and until when each is complete. One that
+    /// is not among `experiments` has lost its aggregates, too.
+    pub sealed: BTreeMap<ExperimentKey, Timestamp>,
     /// What became of all records up to this commit.
     pub counters: Counters,
 }

@@ -19,6 +19,7 @@ mod power;
 mod privacy;
 mod refusals;
 mod replay;
+mod retention;
 mod serve;
 mod server;
 mod support;

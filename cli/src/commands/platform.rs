@@ -2,6 +2,7 @@
 
 mod health;
 mod observer;
+mod retention;
 mod supervisor;
 
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::health::EngineHealth;
 use self::observer::{Observer, Parts};
+use self::retention::Retention;
 use self::supervisor::Supervisor;
 use crate::clock::{self, Now};
 use crate::settings::PlatformSettings;
@@ -92,7 +94,7 @@ impl Platform {
     /// Opens everything and begins to serve; `stop` ends it, and [`Platform::finish`] waits for the end.
     pub async fn start(settings: PlatformSettings, stop: CancellationToken) -> anyhow::Result<Self> {
         settings.check()?;
-        let now = clock::machine();
+        let now = clock::ahead(settings.clock_ahead_days);
         let lock = FolderLock::acquire(&settings.data).context("cannot use the data folder")?;
         let listener = TcpListener::bind(settings.listen).await;
         let listener = listener.with_context(|| {
@@ -126,7 +128,7 @@ impl Platform {
         let (rollbacks, _) = broadcast::channel(ROLLBACK_QUEUE);
         let mut platform = Self {
             address: listener.local_addr().context("cannot tell the address")?,
-            collector: Collector::new(log.clone(), CollectorSettings::default()),
+            collector: Collector::new(log.clone(), collecting(&settings)),
             store,
             access,
             ruleset,
@@ -193,7 +195,7 @@ impl Platform {
         let (watches_in, watches) = watch::channel(watched.unwrap_or_default());
         let follow = supervisor::follow_watches(self.store.clone(), watches_in, self.helpers.stop.clone());
         self.helpers.tasks.push(tokio::spawn(follow));
-        let health = EngineHealth::new((self.now)());
+        let health = EngineHealth::new((self.now)(), watches.clone());
         let observer = Observer::new(Parts {
             store: self.store.clone(),
             ruleset: Arc::clone(&self.ruleset),
@@ -212,6 +214,7 @@ impl Platform {
             observer: Arc::new(observer),
             watches,
             health: health.clone(),
+            retention: Retention::default(),
             now: Arc::clone(&self.now),
         };
         self.engine
@@ -304,6 +307,13 @@ impl Platform {
     }
 }
 
+/// What is taken over HTTP: nothing that is older than events are kept.
+fn collecting(settings: &PlatformSettings) -> CollectorSettings {
+    let mut collecting = CollectorSettings::default();
+    collecting.limits.retention_micros = settings.events_days.micros();
+    collecting
+}
+
 /// Where the store is.
 fn address_of(settings: &PlatformSettings) -> StoreAddress {
     let named = settings.store.clone();
@@ -352,6 +362,7 @@ fn no_results() -> ResultsView {
         epoch: 0,
         as_of: Timestamp(0),
         experiments: std::collections::BTreeMap::new(),
+        sealed: std::collections::BTreeMap::new(),
         counters: query_api::Counters::default(),
     }
 }
@@ -363,6 +374,7 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     ingest::metrics::describe();
     #[cfg(feature = "kinesis")]
     ingest::sources::kinesis::metrics::describe();
+    pipeline::metrics::describe();
     control::metrics::describe();
     Ok(handle)
 }

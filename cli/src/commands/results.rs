@@ -12,7 +12,7 @@ use clap::Args;
 use control::ControlError;
 use domain::experiment::discovered_control;
 use domain::metric::MeasurementPlan;
-use domain::results::{AnalysisPlan, ExperimentSummary};
+use domain::results::{AnalysisPlan, ExperimentSummary, sealed_warning};
 use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
 use pipeline::lake::Lake;
 use stats::analyze::{Analysis, Looks, analyze_looks};
@@ -49,7 +49,13 @@ impl Results {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let lake = super::open_lake(&self.data).await?;
         let experiments = pipeline::store::read::experiments(&lake, self.as_of).await?;
+        let seals = pipeline::store::read::seals(&lake).await?;
+        let sealed = seals.complete_until();
+        let sealed = sealed.get(self.experiment.as_str()).copied();
         let Some(summary) = experiments.get(self.experiment.as_str()) else {
+            if let Some(until) = sealed {
+                anyhow::bail!("{}", sealed_away(&self.experiment, until, self.as_of));
+            }
             let known: Vec<&str> = experiments.keys().map(ExperimentKey::as_str).collect();
             anyhow::bail!("{}", unknown(&self.experiment, &known, self.as_of));
         };
@@ -62,6 +68,7 @@ impl Results {
         };
         let mut analysis = analyze_looks(&plan, summary, looks)
             .with_context(|| format!("{} cannot be analysed", self.experiment))?;
+        analysis.warnings.splice(..0, sealed.map(sealed_warning));
         if let Some(metric) = &self.metric {
             keep_metric(&mut analysis, metric)?;
         }
@@ -121,6 +128,17 @@ fn unknown(experiment: &str, known: &[&str], as_of: Option<Timestamp>) -> String
         "there is no experiment {experiment} in the lake{when}; there are {}",
         known.join(", ")
     )
+}
+
+/// Why there are no results of a sealed experiment.
+fn sealed_away(experiment: &str, until: Timestamp, as_of: Option<Timestamp>) -> String {
+    if as_of.is_some_and(|as_of| as_of < until) {
+        return format!(
+            "{experiment} is sealed as of {until}, because its events are older than the retention; how it stood before is not \
+             known in full, and the table summaries has what is left"
+        );
+    }
+    format!("{experiment} is sealed, and what was computed of it is older than the retention, too")
 }
 
 fn keep_metric(analysis: &mut Analysis, metric: &str) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use control::access::{AccessMode, ClientSecret};
 use super::platform::Platform;
 use super::replay;
 use crate::output;
-use crate::settings::{PlatformSettings, Role};
+use crate::settings::{Kept, PlatformSettings, Role};
 use crate::store::StoreOption;
 
 /// Run the whole platform in one process: collect events, keep the tables, serve flags and results.
@@ -38,6 +38,9 @@ pub struct Serve {
     /// End the process at a step of a commit, for tests of recovery: STEP or STEP:PASSES.
     #[arg(long, hide = true)]
     fail_at: Option<String>,
+    /// Set the clock ahead by so many days, for tests of what happens after months.
+    #[arg(long, hide = true, default_value_t = 0)]
+    clock_ahead_days: u32,
 }
 
 /// What every way of running the platform has.
@@ -57,6 +60,12 @@ pub struct ServeOptions {
     /// Commit events at least this often, in milliseconds.
     #[arg(long, value_name = "N")]
     pub commit_interval_ms: Option<u64>,
+    /// Keep events for so many days; 0 or off keeps them for ever.
+    #[arg(long, value_name = "DAYS", env = "EXPERIMENTLY_EVENTS_DAYS")]
+    pub events_days: Option<Kept>,
+    /// Keep what was computed for so many days after the last exposure; 0 or off keeps it for ever.
+    #[arg(long, value_name = "DAYS", env = "EXPERIMENTLY_AGGREGATES_DAYS")]
+    pub aggregates_days: Option<Kept>,
     /// The secret of the identity provider's client, for the environment: a flag can be seen in the list of processes.
     #[arg(
         long,
@@ -83,6 +92,8 @@ impl ServeOptions {
         settings.store = self.store.named()?.or(settings.store);
         settings.listen = self.listen.unwrap_or(settings.listen);
         settings.commit_interval_ms = self.commit_interval_ms.unwrap_or(settings.commit_interval_ms);
+        settings.events_days = self.events_days.unwrap_or(settings.events_days);
+        settings.aggregates_days = self.aggregates_days.unwrap_or(settings.aggregates_days);
         settings.read_secrets(self.oidc_client_secret.as_ref())?;
         Ok(settings)
     }
@@ -105,6 +116,7 @@ impl Serve {
 
     fn settings(&self) -> anyhow::Result<PlatformSettings> {
         let mut settings = self.options.settings()?;
+        settings.clock_ahead_days = self.clock_ahead_days;
         if let Some(roles) = &self.roles {
             settings.roles.clone_from(roles);
         }

@@ -36,17 +36,18 @@ impl Verify {
             Format::Json => output::say(&serde_json::to_string(&found)?),
             Format::Table => {
                 let row = |name: &str, value: u64| vec![name.to_owned(), value.to_string()];
-                output::print(
-                    output::columns(&[
-                        row("events", found.events),
-                        row("windows compared", found.windows),
-                        row("summaries compared", found.summaries),
-                        row("different", found.different),
-                        row("days waiting", found.waiting_days),
-                        row("users waiting", found.waiting_users),
-                    ])
-                    .as_bytes(),
-                );
+                let mut rows = vec![
+                    row("events", found.events),
+                    row("windows compared", found.windows),
+                    row("summaries compared", found.summaries),
+                    row("different", found.different),
+                    row("days waiting", found.waiting_days),
+                    row("users waiting", found.waiting_users),
+                ];
+                if found.sealed > 0 {
+                    rows.push(row("sealed experiments, not computed again", found.sealed));
+                }
+                output::print(output::columns(&rows).as_bytes());
             }
         }
         if found.different == 0 {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::experiment::{ExperimentDefinition, MetricUse};
+use domain::experiment::{ExperimentDefinition, ExperimentStatus, MetricUse};
 use domain::metric::{MeasurementPlan, MetricDefinition, MetricRole, PlannedExperiment};
 use domain::results::{AnalysisPlan, MetricPlan};
 use domain::rules::definition::{FlagDefinition, Serve};
@@ -38,7 +38,36 @@ impl Store {
             discovery: true,
             metrics,
             experiments: declared.iter().map(planned).collect(),
+            sealed: Vec::new(),
         })
+    }
+
+    /// Whether each experiment that somebody declared or ended is over: completed, or archived. A measured flag is over when it
+    /// is archived.
+    ///
+    /// # Errors
+    /// [`ControlError::Database`] or [`ControlError::Corrupt`].
+    pub async fn ended_experiments(&self) -> Result<BTreeMap<ExperimentKey, bool>, ControlError> {
+        let mut ended = BTreeMap::new();
+        for document in self.all::<FlagDefinition>().await? {
+            let flag = document.definition;
+            let key = ExperimentKey::new(flag.key.as_str()).ok();
+            if let Some(key) = key.filter(|_| flag.measured) {
+                ended.insert(key, flag.archived);
+            }
+        }
+        for document in self.all::<ExperimentDefinition>().await? {
+            let experiment = document.definition;
+            let is_over = match experiment.status {
+                ExperimentStatus::Completed | ExperimentStatus::Archived => true,
+                ExperimentStatus::Draft | ExperimentStatus::Running | ExperimentStatus::Paused => false,
+            };
+            // That one was seen says nothing of whether it goes on.
+            if is_over || !document.discovered {
+                ended.insert(experiment.key, is_over);
+            }
+        }
+        Ok(ended)
     }
 
     /// What an analysis of the experiment, or of the flag with a measured rollout, shall do.

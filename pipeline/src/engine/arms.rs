@@ -85,6 +85,14 @@ impl Arms {
         self.list.iter_mut().for_each(|arm| arm.changed = true);
     }
 
+    /// Takes every arm for written as it is.
+    pub fn consider_written(&mut self) {
+        for arm in &mut self.list {
+            arm.changed = false;
+            arm.written |= arm.has_users();
+        }
+    }
+
     /// All arms by number.
     pub fn list(&self) -> &[Arm] {
         &self.list

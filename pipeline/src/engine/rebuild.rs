@@ -19,6 +19,15 @@ pub struct Predecessor {
     pub(super) seen: SeenIds,
     /// The arms it has given rows of, as experiment and variant.
     pub(super) arms: Vec<(String, String)>,
+    /// The names of the events it has seen.
+    pub(super) events: Vec<String>,
+}
+
+impl Predecessor {
+    /// Forgets the ids that have left memory and whose buckets of event time hold nothing any more.
+    pub fn forget_ids(&mut self, is_gone: impl Fn(i64) -> bool) {
+        self.seen.forget_runs(is_gone);
+    }
 }
 
 impl Engine {
@@ -27,6 +36,10 @@ impl Engine {
         let mut engine = Self::new(plan, horizons);
         engine.seen = before.seen;
         engine.watermark = before.watermark;
+        // Where no event of a name is left, rows of zeros go on saying so.
+        for event in before.events {
+            engine.event_number(&event);
+        }
         for (experiment, variant) in before.arms {
             let experiment = engine.experiments.number_of(&experiment);
             let variant = engine.variants.number_of(&variant);
@@ -69,5 +82,18 @@ impl Engine {
         self.stale_exposure_days.extend(exposure_days);
         let days = self.exposures.iter().map(|exposure| exposure.ts.day());
         self.stale_exposure_days.extend(days);
+    }
+
+    /// Takes everything that the engine holds for written: the derived tables say it already.
+    pub fn consider_written(&mut self) {
+        self.closed_rows.clear();
+        self.windows.consider_written();
+        self.arms.consider_written();
+        self.changed_exposures.clear();
+        self.stale_exposure_days.clear();
+        for exposure in &mut self.exposures {
+            exposure.changed = false;
+            exposure.written = true;
+        }
     }
 }

@@ -251,6 +251,7 @@ impl Engine {
             watermark: parts.small.watermark.0,
             seen: SeenIds::from_parts(parts.seen),
             arms: arms.collect(),
+            events: parts.small.events,
         })
     }
 

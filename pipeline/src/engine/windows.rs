@@ -339,6 +339,15 @@ impl Windows {
         }
     }
 
+    /// Takes all open rows for written as they are.
+    pub fn consider_written(&mut self) {
+        for number in self.by_window.iter().flat_map(BTreeMap::values).flatten() {
+            let row = &mut self.rows[*number as usize];
+            row.written = true;
+            row.changed = false;
+        }
+    }
+
     /// Marks the open rows of a day as written and unchanged, because the whole day has been rewritten; gives them out.
     pub fn take_day(&mut self, day: i32, out: &mut Vec<Row>) {
         for (size, seconds) in WINDOW_SECONDS.iter().enumerate() {

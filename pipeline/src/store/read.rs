@@ -13,6 +13,7 @@ use crate::PipelineError;
 use crate::engine::SummaryRow;
 use crate::lake::Lake;
 use crate::schema::Table;
+use crate::seals::Seals;
 use crate::state;
 
 /// A row of `summaries` and the commit that wrote it.
@@ -150,7 +151,16 @@ pub async fn plan(lake: &Lake) -> Result<MeasurementPlan, PipelineError> {
     }
 }
 
-/// What the lake says of every experiment, or as it stood at some event time.
+/// The seals of a lake.
+///
+/// # Errors
+/// When the state beside the tables cannot be read.
+pub async fn seals(lake: &Lake) -> Result<Seals, PipelineError> {
+    Seals::read(lake.root()).await
+}
+
+/// What the lake says of every experiment, or as it stood at some event time. A sealed experiment is given as it was sealed; it
+/// is left out where its rows are gone too, and at a time before its seal, when nobody can say who saw several variants.
 ///
 /// # Errors
 /// When the tables cannot be read.
@@ -159,9 +169,13 @@ pub async fn experiments(
     as_of: Option<Timestamp>,
 ) -> Result<BTreeMap<ExperimentKey, ExperimentSummary>, PipelineError> {
     let context = super::session(lake).await?;
-    let plan = plan(lake).await?;
+    let (plan, seals) = (plan(lake).await?, seals(lake).await?);
+    let plan = seals.over(&plan);
     let mut found: BTreeMap<ExperimentKey, ExperimentSummary> = BTreeMap::new();
-    let measured = |stored: &StoredSummary| plan.measures(&stored.row.experiment, &stored.row.metric);
+    let measured = |stored: &StoredSummary| {
+        let row = &stored.row;
+        plan.measures(&row.experiment, &row.metric) && !plan.is_sealed(&row.experiment)
+    };
     for stored in summaries(&context, as_of).await?.into_iter().filter(measured) {
         let keys = (
             ExperimentKey::new(&stored.row.experiment),
@@ -214,6 +228,8 @@ pub async fn experiments(
             .arms
             .sort_by(|left, right| left.variant.cmp(&right.variant));
     }
+    seals.complete(&mut found);
+    found.retain(|key, summary| !plan.is_sealed(key.as_str()) || as_of.is_none_or(|at| summary.as_of <= at));
     Ok(found)
 }
 

@@ -67,7 +67,9 @@ impl Worker {
             return Ok(BTreeMap::new());
         }
         let mut derived = self.engine.take_derived(written == DerivedWritten::All);
-        let merged = reconcile::merge_windows(&mut derived, mended, &self.lake);
+        let merged = reconcile::merge_windows(&mut derived, mended, &self.lake, &self.plan);
+        self.runtime.block_on(merged)?;
+        let merged = reconcile::merge_exposures(&mut derived, &self.lake, &self.plan);
         self.runtime.block_on(merged)?;
         let as_of = self.engine.watermark();
         let Derived {

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use control::ControlError;
 use control::store::planned_shares;
 use domain::experiment::discovered_control;
-use domain::results::{AnalysisPlan, ExperimentSummary};
+use domain::results::{AnalysisPlan, ExperimentSummary, sealed_warning};
 use domain::{ExperimentKey, MetricKey, Timestamp, VariantKey};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -42,7 +42,7 @@ pub struct ResultsDocument {
     /// The commit.
     #[schema(example = 40)]
     pub epoch: i64,
-    /// What a reader must know before anything else; a sample-ratio mismatch comes first.
+    /// What a reader must know before anything else: that the experiment is sealed, a sample-ratio mismatch, and so on.
     pub warnings: Vec<String>,
     /// The arm that the others are compared with.
     #[schema(required = false, example = "three-pages")]
@@ -128,10 +128,18 @@ pub async fn results(
     let view = state.results.view();
     let summary = view.experiments.get(&experiment).cloned();
     let plan = plan(&state, &experiment, summary.as_deref()).await?;
+    let sealed = view.sealed.get(&experiment).copied();
     let Some(summary) = summary else {
+        let (code, message) = match sealed {
+            None => ("no_exposures", "nobody has been exposed to the experiment yet"),
+            Some(_) => (
+                "expired",
+                "its events and what was computed from them are older than the retention",
+            ),
+        };
         let reason = AbsenceReason {
-            code: "no_exposures",
-            message: "nobody has been exposed to the experiment yet".to_owned(),
+            code,
+            message: message.to_owned(),
         };
         return Ok(Json(Absent {
             experiment,
@@ -157,7 +165,10 @@ pub async fn results(
         move || stats::analyze::analyze_looks(&plan, &summary, Looks::Taken(&looks))
     });
     match analyzed.await.map_err(Problem::internal)? {
-        Ok(analysis) => answer(analysis, metric.as_ref()),
+        Ok(mut analysis) => {
+            analysis.warnings.splice(..0, sealed.map(sealed_warning));
+            answer(analysis, metric.as_ref())
+        }
         Err(error) => Ok(Json(absent(&summary, error.code(), &error)).into_response()),
     }
 }

@@ -184,6 +184,7 @@ impl Server {
             epoch: 0,
             as_of: Timestamp(0),
             experiments: [].into(),
+            sealed: [].into(),
             counters: Counters::default(),
         }));
         let access = Access::open(store.clone(), clock(), settings).await.unwrap();

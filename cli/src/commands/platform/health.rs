@@ -1,11 +1,14 @@
 //! How the engine, the log and the lake are, for whoever asks over HTTP.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use domain::Timestamp;
 use domain::timestamp::MICROS_PER_SECOND;
+use domain::{ExperimentKey, Timestamp};
 use ingest::EmbeddedLog;
-use query_api::{HealthCheck, HealthSource, HealthStatus};
+use pipeline::engine::Watch;
+use query_api::{HealthCheck, HealthSource, HealthStatus, ResultsView};
+use tokio::sync::watch;
 
 use crate::clock::Now;
 
@@ -21,6 +24,8 @@ pub enum Doing {
     Running,
     /// Erasing users.
     Erasing,
+    /// Deleting what is older than the retention.
+    Deleting,
     /// Waiting before it tries again, and why.
     Waiting(String),
 }
@@ -32,25 +37,43 @@ struct State {
     /// The last moment at which nothing waited for a commit, or something was committed.
     on_time_at: Timestamp,
     epoch: i64,
+    retention: String,
 }
 
-/// The engine's state, shared between the engine and those who ask.
+/// The engine's state, shared between the engine and those who ask, and what guardrails watch.
 #[derive(Debug, Clone)]
-pub struct EngineHealth(Arc<Mutex<State>>);
+pub struct EngineHealth(Arc<Mutex<State>>, watch::Receiver<Vec<Watch>>);
 
 impl EngineHealth {
     /// An engine that is about to restore its state.
-    pub fn new(now: Timestamp) -> Self {
-        Self(Arc::new(Mutex::new(State {
+    pub fn new(now: Timestamp, watches: watch::Receiver<Vec<Watch>>) -> Self {
+        let state = State {
             doing: Doing::Restoring,
             on_time_at: now,
             epoch: 0,
-        })))
+            retention: "not looked at yet".to_owned(),
+        };
+        Self(Arc::new(Mutex::new(state)), watches)
     }
 
     /// Says what the engine is doing.
     pub fn set(&self, doing: Doing) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).doing = doing;
+    }
+
+    /// Says what is kept, and why longer than asked for.
+    pub fn set_retention(&self, kept: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retention = kept;
+    }
+
+    fn retention_check(&self, blind: &[&ExperimentKey]) -> HealthCheck {
+        if let Some(flag) = blind.first() {
+            let detail =
+                format!("the guardrail of {flag} sees no harm: {flag} is sealed; use a flag of another key");
+            return check("retention", HealthStatus::Degraded, Some(&detail));
+        }
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        check("retention", HealthStatus::Healthy, Some(&state.retention))
     }
 
     fn engine_check(&self) -> HealthCheck {
@@ -71,6 +94,11 @@ impl EngineHealth {
                 "engine",
                 HealthStatus::Degraded,
                 Some("it erases users; results are those of the last commit"),
+            ),
+            Doing::Deleting => check(
+                "engine",
+                HealthStatus::Degraded,
+                Some("it deletes what is older than the retention; results are those of the last commit"),
             ),
             // Events are still taken and kept; what is behind is what is seen of them.
             Doing::Waiting(why) => check(
@@ -120,20 +148,33 @@ fn log_check(log: &EmbeddedLog, max_held_bytes: u64) -> HealthCheck {
     check("log", HealthStatus::Healthy, None)
 }
 
+/// What is guarded and measured no more: its guardrail would wait for harm in vain.
+pub fn blind<'w>(
+    watches: &'w [Watch],
+    sealed: &BTreeMap<ExperimentKey, Timestamp>,
+) -> Vec<&'w ExperimentKey> {
+    let watched = watches.iter().map(|watch| &watch.experiment);
+    watched
+        .filter(|experiment| sealed.contains_key(*experiment))
+        .collect()
+}
+
 /// The health of the engine, the log and the lake.
 pub fn source(
     engine: EngineHealth,
     log: EmbeddedLog,
     max_held_bytes: u64,
-    views: tokio::sync::watch::Receiver<Arc<query_api::ResultsView>>,
+    views: watch::Receiver<Arc<ResultsView>>,
     now: Now,
 ) -> HealthSource {
     Arc::new(move || {
-        let epoch = views.borrow().epoch;
+        let view = Arc::clone(&views.borrow());
+        let watches = engine.1.borrow();
         vec![
             log_check(&log, max_held_bytes),
             engine.engine_check(),
-            engine.lake_check(&log, epoch, now()),
+            engine.lake_check(&log, view.epoch, now()),
+            engine.retention_check(&blind(&watches, &view.sealed)),
         ]
     })
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use control::{ControlError, Discovered, RollbackRecord, Safety, Store};
-use domain::ExperimentKey;
 use domain::results::ExperimentSummary;
+use domain::{ExperimentKey, Timestamp};
 use pipeline::view::{CommitObserver, CommitOutcome, Counters, LiveView};
 use query_api::{ResultsView, RulesetHandle};
 use tokio::sync::{broadcast, watch};
@@ -60,6 +60,11 @@ impl Observer {
             now: parts.now,
             recorded: Mutex::default(),
         }
+    }
+
+    /// The experiments that are sealed as of the last commit, and until when each is complete.
+    pub fn sealed(&self) -> BTreeMap<ExperimentKey, Timestamp> {
+        self.views.borrow().sealed.clone()
     }
 
     async fn record_discovered(&self, view: &LiveView) -> Result<(), ControlError> {
@@ -124,6 +129,7 @@ fn results_view(view: &LiveView) -> ResultsView {
         experiments: experiments
             .map(|(key, summary)| (key.clone(), Arc::new(summary.clone())))
             .collect(),
+        sealed: view.sealed.clone(),
         counters: counters(view.counters),
     }
 }

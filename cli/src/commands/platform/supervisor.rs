@@ -19,8 +19,9 @@ use pipeline::{Pipeline, Settings};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::health::{Doing, EngineHealth};
+use super::health::{Doing, EngineHealth, blind};
 use super::observer::Observer;
+use super::retention::Retention;
 use crate::clock::{self, Now};
 use crate::erasures;
 use crate::settings::PlatformSettings;
@@ -48,6 +49,8 @@ pub struct Supervisor {
     pub watches: watch::Receiver<Vec<Watch>>,
     /// What the engine says of itself.
     pub health: EngineHealth,
+    /// When what is too old was looked for last.
+    pub retention: Retention,
     /// The clock.
     pub now: Now,
 }
@@ -93,22 +96,33 @@ impl Supervisor {
             self.pipeline_settings(),
             observer,
         );
-        let pipeline = Box::pin(pipeline).await.context("cannot open the pipeline")?;
+        let mut pipeline = Box::pin(pipeline).await.context("cannot open the pipeline")?;
+        if let Some(kept) = self.settings.events_days.micros() {
+            pipeline = pipeline.with_retention(kept);
+        }
         advance(&self.log, &pipeline.positions()).await?;
+        for flag in blind(&self.watches.borrow(), &self.observer.sealed()) {
+            tracing::error!(flag.key = %flag, "a guardrail sees no harm because its flag is sealed; use a flag of another key");
+        }
         self.health.set(Doing::Running);
         // Sources are made anew: what one has read ahead belongs to the run before.
         let mut source = self.source();
         let run_stop = stop.child_token();
         let run = pipeline.run(source.as_mut(), run_stop.clone());
-        let erases = AtomicBool::new(false);
+        let (erases, deletes) = (AtomicBool::new(false), AtomicBool::new(false));
         tokio::select! {
             outcome = run => outcome.map(drop).context("the pipeline cannot go on")?,
-            () = self.stop_on_new_plan(changes, plan, &run_stop) => {}
+            () = self.stop_on_new_plan(changes, plan.clone(), &run_stop) => {}
             () = self.stop_to_erase(&run_stop, &erases) => {}
+            () = self.stop_to_delete(&run_stop, &deletes) => {}
         }
         if erases.load(Ordering::Acquire) && !stop.is_cancelled() {
             self.health.set(Doing::Erasing);
             Box::pin(self.erase()).await.context("cannot erase users")?;
+        }
+        if deletes.load(Ordering::Acquire) && !stop.is_cancelled() {
+            self.health.set(Doing::Deleting);
+            Box::pin(self.delete_old(plan)).await;
         }
         Ok(())
     }
