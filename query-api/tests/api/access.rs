@@ -282,12 +282,10 @@ async fn a_key_is_made_used_rotated_and_revoked() {
     assert_eq!(shown.json()["scopes"], json!(["evaluate", "events"]));
 
     // Either header takes it; it sends events and manages nothing.
-    for header in ["authorization", "x-api-key"] {
-        let value = if header == "authorization" {
-            format!("Bearer {secret}")
-        } else {
-            secret.clone()
-        };
+    for (header, value) in [
+        ("authorization", format!("Bearer {secret}")),
+        ("x-api-key", secret.clone()),
+    ] {
         let request = server
             .request("GET", "/api/v1/auth/session")
             .header(header, value);

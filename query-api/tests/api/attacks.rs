@@ -11,7 +11,8 @@ use crate::stores::on_both_stores;
 use crate::support::{Answer, Server, problem};
 
 on_both_stores! {
-    nothing_that_a_path_or_a_query_holds_is_a_defect,
+    nothing_that_a_path_holds_is_a_defect,
+    a_text_that_a_database_cannot_look_for_is_refused_by_both,
     a_key_in_a_browser_reaches_evaluations_and_events_alone,
     an_idempotency_key_is_its_owners_alone,
     a_version_is_believed_from_one_plain_header_alone,
@@ -45,7 +46,7 @@ async fn as_person(
     server.send(request).await
 }
 
-async fn nothing_that_a_path_or_a_query_holds_is_a_defect() {
+async fn nothing_that_a_path_holds_is_a_defect() {
     // What must never change: no text makes the server fail, or say what it is made of.
     let server = patient().await;
     let admin = key(&server, KeyKind::Admin, None).await;
@@ -77,6 +78,14 @@ async fn nothing_that_a_path_or_a_query_holds_is_a_defect() {
             }
         }
     }
+    server.stop().await;
+}
+
+async fn a_text_that_a_database_cannot_look_for_is_refused_by_both() {
+    // What must never change: what is asked for is answered alike whichever database holds the definitions.
+    let server = patient().await;
+    let admin = key(&server, KeyKind::Admin, None).await;
+    let admin = admin.text.reveal();
     for query in [
         "feature-flags?search=%00",
         "feature-flags?tag=a%00",
