@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::error::{StatsError, check_not_negative};
 use crate::special::beta::Share;
+use crate::special::logs::ln_add_exp;
 use crate::special::{chi2, discrete};
 
 /// The error rate at which a mismatch is reported: sound experiments are many and a mismatch is rare.
@@ -152,26 +153,36 @@ fn exact_two_arms(observed: &[u64], weights: &[f64]) -> Result<Option<f64>, Stat
 
 /// The exact two-sided binomial p-value: the sum over all outcomes that are no more likely than the one seen.
 pub fn binomial_two_sided(successes: u64, trials: u64, share: Share) -> f64 {
+    ln_binomial_two_sided(successes, trials, share).exp()
+}
+
+/// Its natural logarithm, for p-values below the smallest `f64`.
+pub fn ln_binomial_two_sided(successes: u64, trials: u64, share: Share) -> f64 {
     let (k, n) = (successes as f64, trials as f64);
     // Outcomes within rounding of the observed probability count as equally likely, as R and SciPy do.
     let limit = discrete::ln_binomial_pmf(k, n, share) + 1e-7;
     let mean = n * share.x;
     if (k - mean).abs() < 1e-12 * mean.max(1.0) {
-        return 1.0;
+        return 0.0;
     }
+    let both = |lower: f64, upper: f64| {
+        let sum = ln_add_exp(lower, upper);
+        // Not `min`, which would answer a p-value of 1 in place of no number.
+        if sum > 0.0 { 0.0 } else { sum }
+    };
     let mode = ((n + 1.0) * share.x).floor().min(n);
     if k < mean {
         let first = first_unlikely(mode, n, limit, |x| discrete::ln_binomial_pmf(x, n, share));
         let lower = discrete::ln_binomial_tails(k, n, share).lower;
         let upper = discrete::ln_binomial_tails(first - 1.0, n, share).upper;
-        (lower.exp() + upper.exp()).min(1.0)
+        both(lower, upper)
     } else {
         // The other side mirrored: failures instead of successes.
         let mirrored = share.swapped();
         let first = first_unlikely(n - mode, n, limit, |x| discrete::ln_binomial_pmf(x, n, mirrored));
         let lower = discrete::ln_binomial_tails(k - 1.0, n, share).upper;
         let upper = discrete::ln_binomial_tails(first - 1.0, n, mirrored).upper;
-        (lower.exp() + upper.exp()).min(1.0)
+        both(lower, upper)
     }
 }
 

@@ -7,6 +7,8 @@ mod belief;
 mod further;
 mod guardrails;
 mod once;
+mod ordered;
+mod pairs;
 mod planned;
 mod random;
 mod report;
@@ -30,6 +32,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     once::simulate(&mut report);
     further::simulate(&mut report);
     planned::simulate(&mut report)?;
+    ordered::simulate(&mut report)?;
+    pairs::simulate(&mut report)?;
     belief::simulate(&mut report)?;
     std::fs::create_dir_all(&folder)?;
     for (name, svg) in plots {

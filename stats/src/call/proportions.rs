@@ -320,12 +320,12 @@ pub fn poisson_two_rates(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         standard_error: Some(
             (answer.rate_control / control.exposure + answer.rate_treatment / treatment.exposure).sqrt(),
         ),
-        p_value: Some(tests.exact_two_sided),
-        log10_p: Some(tests.exact_two_sided.log10()),
+        p_value: Some(tests.exact_two_sided.p),
+        log10_p: Some(tests.exact_two_sided.log10),
         ..named
     };
     for (name, value) in [
-        ("exact_conditional_two_sided_minlike", tests.exact_two_sided),
+        ("exact_conditional_two_sided_minlike", tests.exact_two_sided.p),
         ("exact_conditional_greater", tests.exact_greater.p),
         ("exact_conditional_less", tests.exact_less.p),
         ("log10_exact_conditional_greater", tests.exact_greater.log10),

@@ -32,7 +32,9 @@ pub fn mann_whitney_u(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
         standard_error: answer.standard_error,
         interval: answer.interval,
         p_value: answer.z.map(|_| p_value),
-        log10_p: answer.z.map(|_| p_value.log10()),
+        log10_p: answer
+            .z
+            .map(|_| answer.p_exact.map_or(answer.log10_p_corrected, f64::log10)),
         assumptions: &[
             "values are independent of each other",
             "the estimate is the chance that a treatment value exceeds a control value, ties counting half",

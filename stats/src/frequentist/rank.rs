@@ -5,7 +5,7 @@
 use serde::Serialize;
 
 use crate::error::{StatsError, check_rate};
-use crate::estimate::Interval;
+use crate::estimate::{Interval, PValue};
 use crate::frequentist::sample::too_few;
 use crate::special::logs::ln_add_exp;
 use crate::special::{gamma, normal};
@@ -24,6 +24,8 @@ pub struct MannWhitney {
     pub z: Option<f64>,
     /// The two-sided normal p-value with continuity correction; 1 when all values are equal.
     pub p_corrected: f64,
+    /// Its decimal logarithm, right where the p-value is too small to hold.
+    pub log10_p_corrected: f64,
     /// The two-sided normal p-value without it; absent when all values are equal.
     pub p_normal: Option<f64>,
     /// The two-sided exact p-value; absent with ties or above [`EXACT_LIMIT`].
@@ -67,6 +69,11 @@ pub fn mann_whitney(control: &[f64], treatment: &[f64], alpha: f64) -> Result<Ma
     let z = varies.then(|| deviation / spread);
     let no_ties = ranked.ties <= 0.0;
     let chance_greater = u / pairs;
+    let corrected = PValue::from_ln(if varies {
+        ln_corrected(deviation, spread)
+    } else {
+        0.0
+    });
     let standard_error = ranked.placement_variance(left, right).map(f64::sqrt);
     Ok(MannWhitney {
         u,
@@ -76,18 +83,19 @@ pub fn mann_whitney(control: &[f64], treatment: &[f64], alpha: f64) -> Result<Ma
             .filter(|error| *error > 0.0)
             .and_then(|error| logit_interval(chance_greater, error, alpha)),
         z,
-        p_corrected: if varies { corrected(deviation, spread) } else { 1.0 },
+        p_corrected: corrected.p,
+        log10_p_corrected: corrected.log10,
         p_normal: z.map(normal::two_sided),
         p_exact: (no_ties && control.len() * treatment.len() <= EXACT_LIMIT)
             .then(|| exact(u, control.len(), treatment.len())),
     })
 }
 
-/// The p-value of a deviation moved by one half towards 0.
-fn corrected(deviation: f64, spread: f64) -> f64 {
+/// The logarithm of the p-value of a deviation moved by one half towards 0.
+fn ln_corrected(deviation: f64, spread: f64) -> f64 {
     let z = (deviation.abs() - 0.5) / spread;
     // Beyond the middle the tail is more than one half, and twice of it at most 1.
-    if z <= 0.0 { 1.0 } else { normal::two_sided(z) }
+    if z <= 0.0 { 0.0 } else { normal::ln_two_sided(z) }
 }
 
 /// The interval of a chance, built on its logit; none at 0 and 1.
