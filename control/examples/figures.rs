@@ -43,9 +43,16 @@ async fn main() -> Result<(), Failed> {
             },
         ),
         (
-            "the same, by the beginning of a word",
+            "the same, by the beginnings of two words, one of them in all",
             ListFilter {
                 search: Some("checkout 77".to_owned()),
+                ..ListFilter::default()
+            },
+        ),
+        (
+            "the same, by the beginnings of two words, both in all",
+            ListFilter {
+                search: Some("checkout page".to_owned()),
                 ..ListFilter::default()
             },
         ),

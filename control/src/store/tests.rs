@@ -28,6 +28,7 @@ on_both_stores! {
 mod chained;
 mod kill;
 mod outage;
+mod search;
 mod tamper;
 
 impl Store {
