@@ -116,8 +116,7 @@ fn futility(report: &mut Report) -> Result<(), Failure> {
             binding: Binding::NonBinding,
         },
     )?;
-    let mut rows = Vec::new();
-    for (index, (name, drift, heed, claim)) in [
+    let cases = [
         (
             "no effect, futility ignored: decided",
             0.0,
@@ -142,45 +141,18 @@ fn futility(report: &mut Report) -> Result<(), Failure> {
             false,
             Claim::AtLeast(1.0 - BETA),
         ),
-    ]
-    .into_iter()
-    .enumerate()
-    {
+    ];
+    let mut rows = Vec::new();
+    for (index, (name, drift, heed, claim)) in cases.into_iter().enumerate() {
         let mut random = Random::new(340 + index as u64);
-        let mut decided = 0;
-        for _ in 0..RUNS {
-            let mut last = Decision::Undecided;
-            run(&plan, &[drift], &mut random, |analysis| {
-                let comparison = &analysis.metrics[0].comparisons[0];
-                last = comparison.decision;
-                let futility = comparison
-                    .planned
-                    .as_ref()
-                    .and_then(|planned| planned.futility.as_ref());
-                let is_due = futility.is_some_and(|futility| futility.due_at_look.is_some());
-                last != Decision::Undecided || heed && is_due
-            })?;
-            let counts = if drift > 0.0 {
-                last == Decision::Better
-            } else {
-                last != Decision::Undecided
-            };
-            decided += usize::from(counts);
-        }
-        rows.push(Row::new(name, claim, decided, RUNS));
+        rows.push(Row::new(
+            name,
+            claim,
+            decided(&plan, drift, heed, &mut random)?,
+            RUNS,
+        ));
     }
-    let mut random = Random::new(350);
-    let mut ended = 0;
-    for _ in 0..RUNS {
-        let mut due = false;
-        run(&plan, &[0.0], &mut random, |analysis| {
-            let planned = analysis.metrics[0].comparisons[0].planned.as_ref();
-            let futility = planned.and_then(|planned| planned.futility.as_ref());
-            due |= futility.is_some_and(|futility| futility.due_at_look.is_some());
-            due
-        })?;
-        ended += usize::from(due);
-    }
+    let ended = ended_early(&plan, &mut Random::new(350))?;
     rows.push(Row::new(
         "no effect, futility heeded: ends early",
         Claim::Nothing,
@@ -189,6 +161,46 @@ fn futility(report: &mut Report) -> Result<(), Failure> {
     ));
     report.claims(&rows);
     Ok(())
+}
+
+/// Whether an end for lack of effect is due for the only metric.
+fn is_due(analysis: &Analysis) -> bool {
+    let planned = analysis.metrics[0].comparisons[0].planned.as_ref();
+    let futility = planned.and_then(|planned| planned.futility.as_ref());
+    futility.is_some_and(|futility| futility.due_at_look.is_some())
+}
+
+/// Experiments that end decided: better where there is an effect, either way where there is none.
+fn decided(plan: &AnalysisPlan, drift: f64, heed: bool, random: &mut Random) -> Result<usize, Failure> {
+    let mut decided = 0;
+    for _ in 0..RUNS {
+        let mut last = Decision::Undecided;
+        run(plan, &[drift], random, |analysis| {
+            last = analysis.metrics[0].comparisons[0].decision;
+            last != Decision::Undecided || heed && is_due(analysis)
+        })?;
+        let counts = if drift > 0.0 {
+            last == Decision::Better
+        } else {
+            last != Decision::Undecided
+        };
+        decided += usize::from(counts);
+    }
+    Ok(decided)
+}
+
+/// Experiments without an effect in which an end is due at some look.
+fn ended_early(plan: &AnalysisPlan, random: &mut Random) -> Result<usize, Failure> {
+    let mut ended = 0;
+    for _ in 0..RUNS {
+        let mut due = false;
+        run(plan, &[0.0], random, |analysis| {
+            due |= is_due(analysis);
+            due
+        })?;
+        ended += usize::from(due);
+    }
+    Ok(ended)
 }
 
 fn plan(method: AnalysisMethod, roles: &[MetricRole]) -> Result<AnalysisPlan, Failure> {

@@ -99,7 +99,7 @@ pub fn measure(
     if control.pair.is_none() && treatment.pair.is_none() {
         return Ok(plain);
     }
-    Ok(with_covariate(plan, plain, control, treatment))
+    Ok(with_covariate(plan, &plain, control, treatment))
 }
 
 /// Whether a metric is a ratio of two values of a user.
@@ -174,7 +174,7 @@ fn ratios(control: &MetricSummary, treatment: &MetricSummary) -> Result<Measured
 /// The adjusted comparison where the covariate allows it, else the plain one with the reason.
 fn with_covariate(
     plan: &AnalysisPlan,
-    plain: Measured,
+    plain: &Measured,
     control: &MetricSummary,
     treatment: &MetricSummary,
 ) -> Measured {
@@ -188,7 +188,7 @@ fn with_covariate(
         Err(reason) => {
             return Measured {
                 adjustment: Some(Adjustment::not_applied(unadjusted, reason)),
-                ..plain
+                ..plain.clone()
             };
         }
     };
@@ -201,14 +201,14 @@ fn with_covariate(
             lift: adjusted.lift,
             adjustment: Some(Adjustment::applied(unadjusted, &adjusted, gap)),
             contrast,
-            ..plain
+            ..plain.clone()
         },
         Err(reason) => Measured {
             adjustment: Some(Adjustment {
                 balance: gap,
                 ..Adjustment::not_applied(unadjusted, reason)
             }),
-            ..plain
+            ..plain.clone()
         },
     }
 }

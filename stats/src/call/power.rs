@@ -6,10 +6,13 @@ use super::inputs::Inputs;
 use crate::design::allocation;
 use crate::design::plan::Found;
 use crate::design::power::belief::Belief;
+use crate::design::power::betting::{self, Betting};
 use crate::design::power::bootstrap::{self, Simulation};
 use crate::design::power::exact::ExactDesign;
 use crate::design::power::guardrail::{self, Rollout};
+use crate::design::power::interaction::{self, Interaction};
 use crate::design::power::many_to_one::{ManyToOne, Success};
+use crate::design::power::quantile_sequence::QuantileSequence;
 use crate::design::power::sample_ratio::{self, Shares};
 use crate::design::power::{Known, Solved, quantiles, ranks};
 use crate::error::StatsError;
@@ -218,19 +221,102 @@ pub fn bootstrap(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
     completed(inputs, json!(design), design.solved, 2.0)
 }
 
-/// The guardrail's e-process and e-detector.
+/// The guardrail's e-process and e-detector; without a rate ratio the detectable one is found.
 pub fn rate_ratio(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let looks = inputs.count("looks")?;
+    let finds = !inputs.has("rate_ratio");
+    let usual = if finds {
+        // As many as a call may simulate over all the ratios that are tried.
+        (guardrail::MAX_SIMULATED_LOOKS / 13 / looks.max(1)).clamp(1, 400)
+    } else {
+        400
+    };
     let rollout = Rollout {
         rate_control: inputs.rate("rate_control")?,
-        rate_ratio: inputs.positive("rate_ratio")?,
+        rate_ratio: if finds {
+            1.0
+        } else {
+            inputs.positive("rate_ratio")?
+        },
         units_per_look: inputs.positive("units_per_look")?,
-        looks: inputs.count("looks")?,
+        looks,
         onset: inputs.count_or("onset_look", 0)?,
         share_treatment: inputs.rate_or("share_treatment", 0.5)?,
         margin: inputs.finite_or("margin", 0.0)?,
         alpha: inputs.rate_or("alpha", 0.01)?,
+        experiments: inputs.count_or("experiments", usual)?,
+        seed: inputs.count_or("seed", 0)?,
+    };
+    if finds {
+        return Ok(json!(guardrail::detectable(
+            &rollout,
+            inputs.rate_or("power", 0.8)?
+        )?));
+    }
+    Ok(json!(guardrail::simulate(&rollout)?))
+}
+
+/// The test of interaction between segments.
+pub fn interaction(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let mut known = known(inputs, "effect")?;
+    let mut segments = None;
+    if inputs.has("effects") {
+        let effects = inputs.finites("effects")?;
+        let shares = if inputs.has("shares") {
+            inputs.finites("shares")?
+        } else {
+            vec![1.0; effects.len()]
+        };
+        segments = Some(effects.len() as u64);
+        known.effect = Some(interaction::spread(&effects, &shares)?);
+        known.power = known.power.or(known.units.is_none().then_some(0.8));
+    }
+    let plan = Interaction {
+        segments: match segments {
+            Some(segments) => segments,
+            None => inputs.count("segments")?,
+        },
+        variance: variance(inputs)?,
+        allocation: per_control(inputs)?,
+        alpha: inputs.rate_or("alpha", 0.05)?,
+    };
+    let solved = plan.solve(known)?;
+    completed(inputs, json!(solved), solved, 1.0 + plan.allocation)
+}
+
+/// The quantile confidence sequence against a reference value.
+pub fn quantile_sequence(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let mut known = known(inputs, "share_below")?;
+    let plan = QuantileSequence {
+        q: inputs.rate("q")?,
+        looks: inputs.count_or("looks", 28)?.min(u64::from(u32::MAX)) as usize,
+        planned_share: inputs.finite_or("planned_share", 1.0)?,
+        alpha: inputs.rate_or("alpha", 0.05)?,
+    };
+    known.effect = known.effect.map(|share| share - plan.q);
+    let solved = plan.solve(known)?;
+    let mut result = json!(solved);
+    result["share_below"] = json!(plan.q + solved.effect);
+    completed(inputs, result, solved, 1.0)
+}
+
+/// The betting confidence sequence of a bounded mean.
+pub fn betting(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
+    let plan = Betting {
+        null: inputs.rate("null")?,
+        values: inputs.count("n")?,
+        alpha: inputs.rate_or("alpha", 0.05)?,
+        power: inputs.rate_or("power", 0.8)?,
         experiments: inputs.count_or("experiments", 400)?,
         seed: inputs.count_or("seed", 0)?,
     };
-    Ok(json!(guardrail::simulate(&rollout)?))
+    let found = if inputs.has("pilot") {
+        betting::simulate(&plan, &inputs.finites("pilot")?)?
+    } else if inputs.has("mean") {
+        let population = betting::population(inputs.rate("mean")?, inputs.positive("sd")?)?;
+        betting::simulate(&plan, &population)?
+    } else {
+        betting::detectable(&plan, inputs.positive("sd")?)?
+    };
+    Ok(json!(found))
 }

@@ -182,6 +182,9 @@ pub const METHODS: &[Method] = &[
     row("design_bayes", power::belief),
     row("design_bootstrap", power::bootstrap),
     row("design_rate_ratio", power::rate_ratio),
+    row("design_interaction", power::interaction),
+    row("design_quantile_sequence", power::quantile_sequence),
+    row("design_betting", power::betting),
     row("plan", plan::plan),
     row("analysis", analysis::analysis),
 ];

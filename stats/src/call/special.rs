@@ -50,7 +50,7 @@ pub(super) fn beta_cdf(inputs: &Inputs<'_>) -> Result<Value, StatsError> {
 /// A number from 0 to 1; one that is none is answered as none.
 fn chance(inputs: &Inputs<'_>, field: &str) -> Result<f64, StatsError> {
     let value = inputs.number(field)?;
-    if value < 0.0 || value > 1.0 {
+    if !(0.0..=1.0).contains(&value) && !value.is_nan() {
         return Err(StatsError::invalid(field, "must lie between 0 and 1"));
     }
     Ok(value)

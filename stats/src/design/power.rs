@@ -4,10 +4,13 @@
 //! answers agree. Units are those of the control unless a test says otherwise.
 
 pub mod belief;
+pub mod betting;
 pub mod bootstrap;
 pub mod exact;
 pub mod guardrail;
+pub mod interaction;
 pub mod many_to_one;
+pub mod quantile_sequence;
 pub mod quantiles;
 pub mod ranks;
 pub mod sample_ratio;

@@ -112,6 +112,64 @@ impl BettingSequence {
     }
 }
 
+/// The same sequence for a single question: does the interval leave this mean out?
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeanTest {
+    limit: f64,
+    /// The candidates next above and next below the mean, against which is bet upwards and downwards.
+    candidates: [f64; 2],
+    log_capital: [f64; 2],
+    bets: Bets,
+}
+
+impl MeanTest {
+    /// Before the first value.
+    ///
+    /// # Errors
+    /// [`StatsError::InvalidInput`] when the mean or alpha is not strictly between 0 and 1.
+    pub fn new(mean: f64, alpha: f64) -> Result<Self, StatsError> {
+        check_rate("mean", mean)?;
+        check_rate("alpha", alpha)?;
+        let steps = GRID_STEPS as f64;
+        // The interval's ends stand one step outside the candidates that are left, so that the nearest candidate on the other
+        // side of the mean must have left too; capital falls with the distance, so that it is the last to go.
+        let mut above = (mean * steps).floor() + 1.0;
+        while (above - 1.0) / steps > mean {
+            above -= 1.0;
+        }
+        while above / steps <= mean {
+            above += 1.0;
+        }
+        let mut below = (mean * steps).ceil() - 1.0;
+        while (below + 1.0) / steps < mean {
+            below += 1.0;
+        }
+        while below / steps >= mean {
+            below -= 1.0;
+        }
+        Ok(Self {
+            limit: (2.0 / alpha).ln(),
+            candidates: [above / steps, below / steps],
+            log_capital: [0.0; 2],
+            bets: Bets::new(alpha / 2.0),
+        })
+    }
+
+    /// Takes the next value and says whether the interval leaves the mean out now.
+    ///
+    /// # Errors
+    /// [`StatsError::InvalidInput`] when it does not lie between 0 and 1; the state is then unchanged.
+    pub fn observe(&mut self, value: f64) -> Result<bool, StatsError> {
+        check_unit(value)?;
+        let bet = self.bets.next();
+        let [above, below] = self.candidates;
+        self.log_capital[0] += gamble(bet.min(LARGEST_BET / above), value - above);
+        self.log_capital[1] += gamble(bet.min(LARGEST_BET / (1.0 - below)), below - value);
+        self.bets.add(value);
+        Ok(self.log_capital.iter().any(|capital| *capital > self.limit))
+    }
+}
+
 /// ln of what one unit of capital becomes.
 fn gamble(bet: f64, gain: f64) -> f64 {
     // An unlimited bet that cannot lose (a candidate mean at the end of the range) stays as it is when nothing moves.

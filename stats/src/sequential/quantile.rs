@@ -39,18 +39,39 @@ pub fn ranks(n: u64, q: f64, planned: f64, alpha: f64) -> Result<RankInterval, S
             upper: None,
         });
     }
-    let (count, variance) = (n as f64, q * (1.0 - q));
-    let stray = |g: f64, h: f64| {
-        let mixture = BetaBinomial::one_sided(planned * variance, TUNED_FOR, g, h)?;
-        Mixture::BetaBinomial(mixture).bound(count * variance, alpha / 2.0)
-    };
+    let count = n as f64;
     // At most n·q + up values lie strictly below the quantile, and at least n·q − down at or below it.
-    let (up, down) = (stray(q, 1.0 - q)?, stray(1.0 - q, q)?);
+    let Strays { up, down } = strays(count, q, planned, alpha)?;
     let lower = (count * q - down).ceil();
     let upper = (count * q + up).floor() + 1.0;
     Ok(RankInterval {
         lower: (lower >= 1.0).then_some(lower as u64),
         upper: (upper <= count).then_some(upper as u64),
+    })
+}
+
+/// How far the number of values below the quantile may stray from n·q at any look.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Strays {
+    /// Upwards, in values.
+    pub up: f64,
+    /// Downwards, in values.
+    pub down: f64,
+}
+
+/// How far `count` values may stray from the quantile `q` of the population, tightest at `planned`.
+///
+/// # Errors
+/// [`StatsError::InvalidInput`] when an argument is out of range.
+pub fn strays(count: f64, q: f64, planned: f64, alpha: f64) -> Result<Strays, StatsError> {
+    let variance = q * (1.0 - q);
+    let stray = |g: f64, h: f64| {
+        let mixture = BetaBinomial::one_sided(planned * variance, TUNED_FOR, g, h)?;
+        Mixture::BetaBinomial(mixture).bound(count * variance, alpha / 2.0)
+    };
+    Ok(Strays {
+        up: stray(q, 1.0 - q)?,
+        down: stray(1.0 - q, q)?,
     })
 }
 

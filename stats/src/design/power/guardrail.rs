@@ -101,6 +101,66 @@ pub fn simulate(rollout: &Rollout) -> Result<Alarms, StatsError> {
     })
 }
 
+/// Halvings of the range in which a detectable ratio is looked for: it is then known to about one part in a thousand.
+const HALVINGS: u64 = 12;
+
+/// The smallest harm that is noticed with a wanted chance.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Detectable {
+    /// The treatment's rate over the control's.
+    pub rate_ratio: f64,
+    /// What happens at it.
+    #[serde(flatten)]
+    pub alarms: Alarms,
+}
+
+/// The smallest rate ratio above 1 + margin at which the alarm comes within the planned looks with the chance `power`.
+///
+/// Every ratio is tried on the same stream of random numbers; the answer has the error of the simulation.
+///
+/// # Errors
+/// As [`simulate`] for all the ratios tried together, and [`StatsError::NoSolution`] when even affecting every treatment user
+/// is not noticed. The rollout's own ratio is not read.
+pub fn detectable(rollout: &Rollout, power: f64) -> Result<Detectable, StatsError> {
+    check_rate("power", power)?;
+    check_rate("rate_control", rollout.rate_control)?;
+    let at = |rate_ratio: f64| {
+        let alarms = simulate(&Rollout {
+            rate_ratio,
+            ..*rollout
+        })?;
+        Ok::<_, StatsError>(Detectable { rate_ratio, alarms })
+    };
+    let looks = rollout.experiments.saturating_mul(rollout.looks);
+    let all = looks.saturating_mul(HALVINGS + 1);
+    if all > MAX_SIMULATED_LOOKS {
+        return Err(StatsError::TooLarge {
+            what: "the number of simulated looks over all ratios tried",
+            size: all,
+            limit: MAX_SIMULATED_LOOKS,
+        });
+    }
+    let mut high = 1.0 / rollout.rate_control * (1.0 - 1e-12);
+    let mut low = (1.0 + rollout.margin).min(high);
+    let mut best = at(high)?;
+    if best.alarms.power < power {
+        return Err(StatsError::NoSolution {
+            what: "the detectable rate ratio",
+            why: "even affecting every treatment user is not noticed within the planned looks",
+        });
+    }
+    for _ in 0..HALVINGS {
+        let middle = (low * high).sqrt();
+        let found = at(middle)?;
+        if found.alarms.power >= power {
+            (high, best) = (middle, found);
+        } else {
+            low = middle;
+        }
+    }
+    Ok(best)
+}
+
 fn check(rollout: &Rollout) -> Result<(), StatsError> {
     check_rate("rate_control", rollout.rate_control)?;
     check_positive("rate_ratio", rollout.rate_ratio)?;
@@ -181,6 +241,56 @@ mod tests {
         assert!(found.power <= 0.05, "{found:?}");
         assert_eq!(found.median_units, None);
         assert_eq!(simulate(&healthy).unwrap(), found);
+    }
+
+    #[test]
+    fn the_detectable_ratio_is_noticed_and_a_smaller_one_less() {
+        let rollout = Rollout {
+            looks: 50,
+            experiments: 300,
+            ..ROLLOUT
+        };
+        let found = detectable(&rollout, 0.8).unwrap();
+        assert!(
+            found.alarms.power >= 0.8 && found.alarms.power < 0.86,
+            "{found:?}"
+        );
+        let at = |rate_ratio: f64| {
+            simulate(&Rollout {
+                rate_ratio,
+                seed: 77,
+                ..rollout
+            })
+        };
+        // On other random numbers the chance is what was asked for, within four errors of both simulations.
+        let again = at(found.rate_ratio).unwrap();
+        assert!(
+            (again.power - 0.8).abs() < 4.0 * 2.0_f64.sqrt() * again.monte_carlo_error,
+            "{again:?}"
+        );
+        assert!(at(1.0 + 0.7 * (found.rate_ratio - 1.0)).unwrap().power < 0.7);
+        let tolerant = detectable(
+            &Rollout {
+                margin: 0.2,
+                ..rollout
+            },
+            0.8,
+        )
+        .unwrap();
+        assert!(tolerant.rate_ratio > found.rate_ratio);
+        let few = Rollout {
+            looks: 1,
+            units_per_look: 2.0,
+            ..rollout
+        };
+        assert!(matches!(
+            detectable(&few, 0.8),
+            Err(StatsError::NoSolution { .. })
+        ));
+        assert!(matches!(
+            detectable(&ROLLOUT, 0.8),
+            Err(StatsError::TooLarge { .. })
+        ));
     }
 
     #[test]

@@ -60,6 +60,40 @@ mod tests {
     }
 
     #[test]
+    fn the_test_itself_finds_as_often_as_planned() {
+        // A second reference: normal values apart by a shift, whose chance to exceed is Φ(shift/√2).
+        let mut random = crate::random::SplitMix::new(21);
+        for (control, allocation, shift) in [(80, 1.0, 0.45), (120, 0.5, 0.4)] {
+            let chance = normal::cdf(shift / f64::sqrt(2.0));
+            let known = Known {
+                units: Some(f64::from(control)),
+                effect: Some(chance - 0.5),
+                power: None,
+            };
+            let promised = solve(0.05, allocation, known).unwrap().power;
+            let (runs, mut found) = (2_000, 0);
+            for _ in 0..runs {
+                let mut draw = |count: f64, shift: f64| -> Vec<f64> {
+                    let value = |_| shift + normal::quantile(random.uniform());
+                    (0..count as usize).map(value).collect()
+                };
+                let (left, right) = (
+                    draw(f64::from(control), 0.0),
+                    draw(f64::from(control) * allocation, shift),
+                );
+                let answer = crate::frequentist::rank::mann_whitney(&left, &right, 0.05).unwrap();
+                found += usize::from(answer.p_normal.unwrap() < 0.05);
+            }
+            let measured = found as f64 / f64::from(runs);
+            // Four standard errors of the simulation; Noether takes the variance under no effect.
+            assert!(
+                (measured - promised).abs() < 4.0 * 0.0095,
+                "{measured} {promised}"
+            );
+        }
+    }
+
+    #[test]
     fn no_effect_has_no_size_and_the_error_rate_as_power() {
         let none = Known {
             effect: Some(0.0),

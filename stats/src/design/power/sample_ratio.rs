@@ -70,7 +70,7 @@ const REACH: f64 = 12.0;
 const CERTAIN: f64 = 1e5;
 
 /// P(X > x) of the noncentral chi-square distribution: a Poisson mixture of central tails, all terms positive.
-fn noncentral_sf(x: f64, df: f64, lambda: f64) -> f64 {
+pub(super) fn noncentral_sf(x: f64, df: f64, lambda: f64) -> f64 {
     let mean = 0.5 * lambda;
     if lambda > CERTAIN && x < 0.1 * lambda {
         return 1.0;
