@@ -9,6 +9,7 @@
 
 mod adjustment;
 mod belief;
+pub mod by_name;
 mod comparison;
 mod decision;
 mod futility;
