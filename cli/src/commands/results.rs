@@ -1,6 +1,7 @@
 //! `experimently results`: the analysis of an experiment, from the lake alone.
 
 mod drawing;
+mod notes;
 mod table;
 
 use std::collections::BTreeMap;

@@ -7,6 +7,7 @@ use stats::analyze::{Analysis, ArmResult, Comparison, Decision, MetricAnalysis, 
 use stats::estimate::{Estimate, Interval};
 
 use super::drawing::{self, Drawn};
+use super::notes::notes;
 use crate::output;
 
 /// Lifts beyond twofold in either direction are drawn as an arrow: a wider scale would hide all the others.
@@ -76,9 +77,7 @@ fn method(analysis: &Analysis) -> String {
         AnalysisMethod::Sequential => String::new(),
         AnalysisMethod::FixedHorizon => format!("decides at one look, the planned end: {next}\n"),
         AnalysisMethod::GroupSequential => format!("decides at planned looks: {next}\n"),
-        AnalysisMethod::Bayesian => {
-            "decides by the posterior with flat priors, which holds no error rate\n".to_owned()
-        }
+        AnalysisMethod::Bayesian => "decides by the posterior, which holds no error rate\n".to_owned(),
     }
 }
 
@@ -191,21 +190,6 @@ fn ends(estimate: &Estimate) -> Option<(f64, f64)> {
     ))
 }
 
-/// What a reader should know about single comparisons.
-fn notes(compared: &[(&MetricAnalysis, &Comparison)]) -> String {
-    let mut text = String::new();
-    for (metric, comparison) in compared {
-        let reason = comparison.reason.as_ref().map(ToString::to_string);
-        for note in comparison.warnings.iter().chain(&reason) {
-            text.push_str(&format!(
-                "note on {}, {}: {note}\n",
-                metric.metric, comparison.variant
-            ));
-        }
-    }
-    text
-}
-
 fn mean_text(metric: &MetricAnalysis, arm: Option<&ArmResult>) -> String {
     let Some(mean) = arm.and_then(|arm| arm.mean) else {
         return NOTHING.to_owned();
@@ -231,7 +215,7 @@ fn percent(change: f64) -> String {
 }
 
 /// A share in percent without needless digits.
-fn percent_plain(share: f64) -> String {
+pub fn percent_plain(share: f64) -> String {
     let rounded = (share * 1e6).round() / 1e4;
     format!("{rounded} %")
 }
@@ -257,7 +241,8 @@ fn decision_text(decision: Decision) -> &'static str {
 mod tests {
     use std::collections::BTreeMap;
 
-    use domain::results::{AnalysisPlan, ArmSummary, ExperimentSummary, MetricSummary};
+    use domain::metric::{Direction, MetricRole};
+    use domain::results::{AnalysisPlan, ArmSummary, ExperimentSummary, MetricPlan, MetricSummary};
     use domain::{ExperimentKey, MetricKey, Moments, Timestamp, VariantKey};
 
     use super::*;
@@ -287,6 +272,15 @@ mod tests {
     }
 
     fn planned(method: AnalysisMethod, arms: Vec<ArmSummary>) -> Analysis {
+        let plan = AnalysisPlan {
+            method,
+            looks: vec![20_000, 40_000],
+            ..AnalysisPlan::unplanned(VariantKey::new("control").unwrap())
+        };
+        follow(&plan, arms)
+    }
+
+    fn follow(plan: &AnalysisPlan, arms: Vec<ArmSummary>) -> Analysis {
         let summary = ExperimentSummary {
             experiment: ExperimentKey::new("checkout").unwrap(),
             as_of: Timestamp::parse("2026-01-31T12:00:00Z").unwrap(),
@@ -294,12 +288,7 @@ mod tests {
             arms,
             crossover_users: 3,
         };
-        let plan = AnalysisPlan {
-            method,
-            looks: vec![20_000, 40_000],
-            ..AnalysisPlan::unplanned(VariantKey::new("control").unwrap())
-        };
-        stats::analyze::analyze(&plan, &summary).unwrap()
+        stats::analyze::analyze(plan, &summary).unwrap()
     }
 
     #[test]
@@ -369,6 +358,59 @@ mod tests {
         assert!(
             belief.contains("decides by the posterior") && belief.contains("–           better"),
             "{belief}"
+        );
+    }
+
+    #[test]
+    fn what_a_plan_asks_for_stands_below_the_table() {
+        // What must never change: nobody has to read JSON to learn why a significant metric decides nothing.
+        let arms = |treatment| vec![arm("control", 10_000, 1_000), arm("treatment", 10_050, treatment)];
+        let unplanned = AnalysisPlan::unplanned(VariantKey::new("control").unwrap());
+        let belief = AnalysisPlan {
+            method: AnalysisMethod::Bayesian,
+            equal_within: Some(0.2),
+            ..unplanned.clone()
+        };
+        let text = table(&follow(&belief, arms(1_010)));
+        assert!(
+            text.contains("above 0 with a chance of") && text.contains("and between -0.0"),
+            "{text}"
+        );
+        assert!(
+            text.contains("treatment: as good as equal: the difference is below -0.02"),
+            "{text}"
+        );
+
+        let mut two = arms(1_407);
+        for arm in &mut two {
+            let summary = arm.metrics.values().next().copied().unwrap();
+            let still = MetricSummary {
+                moments: Moments {
+                    mean: 0.1,
+                    m2: 900.0,
+                    ..summary.moments
+                },
+                ..summary
+            };
+            arm.metrics.insert(MetricKey::new("still").unwrap(), still);
+        }
+        let metric = |key: &str, role| MetricPlan {
+            metric: MetricKey::new(key).unwrap(),
+            role,
+            direction: Direction::Up,
+        };
+        let gated = AnalysisPlan {
+            goals_first: true,
+            metrics: vec![
+                metric("still", MetricRole::Goal),
+                metric("purchase_conversion", MetricRole::Secondary),
+            ],
+            ..unplanned
+        };
+        let text = table(&follow(&gated, two));
+        assert!(
+            text.contains("note on purchase_conversion, treatment: decides nothing before every goal is won"),
+            "{text}"
         );
     }
 }
