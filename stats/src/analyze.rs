@@ -293,7 +293,7 @@ fn check_sample_ratio(weights: &BTreeMap<VariantKey, f64>, arms: &[ArmSummary]) 
     let ratio = if observed.iter().all(|units| *units == 0) {
         Err(too_few("the experiment", 0, 1))
     } else {
-        srm::check(&observed, &planned)
+        srm::pearson(&observed, &planned)
     };
     let ratio = match ratio {
         Ok(ratio) => ratio,

@@ -76,7 +76,8 @@ fn ln_two_sided_by_series(t: f64, df: f64) -> f64 {
             break;
         }
     }
-    0.5 * (u / std::f64::consts::PI).ln() - u + ln_gamma_ratio(large) + sum.ln()
+    // One logarithm for both factors.
+    ((u / std::f64::consts::PI).sqrt() * sum).ln() - u + ln_gamma_ratio(large)
 }
 
 /// The coefficients p₁, p₂, … of the series for b = ½.
