@@ -15,6 +15,8 @@ use crate::routes::RouteFacts;
 const ETAG_PATTERN: &str = r#"^"v(0|[1-9][0-9]{0,17})"$"#;
 /// What a key is, as the domain says: no control characters.
 const KEY_PATTERN: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
+/// What any other text of a query is: nothing that is stored holds U+0000.
+const TEXT_PATTERN: &str = r"^[^\x00]*$";
 /// What the name of an account is.
 const ACCOUNT_PATTERN: &str = "^[A-Za-z0-9._@+-]+$";
 
@@ -58,7 +60,8 @@ pub fn common(route: &RouteFacts) -> Vec<Value> {
     parameters
 }
 
-/// Gives the keys in paths the examples of what the bodies of creations make, and says that a parameter holds JSON.
+/// Gives the keys in paths the examples of what the bodies of creations make, and says what texts of queries are and which
+/// of them hold JSON.
 pub fn complete(paths: &mut Map<String, Value>, schemas: &Map<String, Value>) {
     let whole = paths.clone();
     for (path, item) in paths {
@@ -84,10 +87,25 @@ pub fn complete(paths: &mut Map<String, Value>, schemas: &Map<String, Value>) {
                         parameter["schema"]["enum"] =
                             ObjectKind::ALL.map(ObjectKind::as_str).as_slice().into();
                     }
+                    // The protocol of OpenFeature passes over what it does not know.
+                    (Some("query"), _) if path.starts_with("/api/") => say_text(parameter),
                     _ => {}
                 }
             }
         }
+    }
+}
+
+/// A parameter of which nothing else says what text it takes.
+fn say_text(parameter: &mut Value) {
+    let Some(schema) = parameter["schema"].as_object_mut() else {
+        return;
+    };
+    let is_said = ["pattern", "enum", "format"]
+        .iter()
+        .any(|word| schema.contains_key(*word));
+    if schema.get("type").is_some_and(|kind| kind == "string") && !is_said {
+        schema.insert("pattern".to_owned(), TEXT_PATTERN.into());
     }
 }
 
