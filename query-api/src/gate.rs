@@ -139,6 +139,7 @@ impl Gate {
     where
         B: HttpBody<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
     {
+        let arrived = OnceLock::new();
         let running = async {
             let caller = access::identify(&self.state, peer.ip(), &request).await;
             let arrival = Arc::new(Arrival {
@@ -147,15 +148,22 @@ impl Gate {
                 caller,
                 passage: OnceLock::new(),
             });
-            request.extensions_mut().insert(Arc::clone(&arrival));
+            request
+                .extensions_mut()
+                .insert(Arc::clone(arrived.get_or_init(|| arrival)));
             let Ok(response): Result<_, Infallible> = self.router.clone().call(request).await;
-            if let Some(passage) = arrival.passage.get() {
-                *route = passage.pattern;
-            }
             response
         };
         let running = pin!(AssertUnwindSafe(running).catch_unwind());
-        match select(running, deadline).await {
+        let outcome = select(running, deadline).await;
+        // Also of a request that took too long or met a defect it is known by then.
+        if let Some(passage) = arrived
+            .get()
+            .and_then(|arrival: &Arc<Arrival>| arrival.passage.get())
+        {
+            *route = passage.pattern;
+        }
+        match outcome {
             Either::Left((Ok(response), _)) => response,
             Either::Left((Err(panic), _)) => {
                 Problem::internal(Panicked(panic_text(panic.as_ref()))).into_response()
